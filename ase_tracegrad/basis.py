@@ -1,0 +1,214 @@
+"""The atomic orbitals: shells with their radial functions, per element, and where they stand in a matrix.
+
+A radial function R(r) is in Angstrom^(-3/2) and normalised to Int r^2 R(r)^2 dr = 1; an
+orbital is R(r) Y_lm(direction).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import gamma
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianRadial:
+    """R(r) = r^l sum_i c_i exp(-a_i r^2), normalised at birth.
+
+    exponents: (n,) in 1/Angstrom^2; coefficients: (n,) of the bare (unnormalised) primitives.
+    """
+
+    l: int
+    exponents: np.ndarray
+    coefficients: np.ndarray
+    # The orbital is taken as zero where |r R(r)| stays below this everywhere outside (Angstrom^-1/2).
+    tolerance: float = 1e-8
+
+    def __post_init__(self):
+        exponents = np.asarray(self.exponents, dtype=float)
+        coefficients = np.asarray(self.coefficients, dtype=float)
+        if exponents.shape != coefficients.shape or exponents.ndim != 1 or not len(exponents):
+            raise ValueError(
+                f"expected one coefficient per exponent, found {exponents.shape} exponents, {coefficients.shape} coefficients"
+            )
+        if not (np.isfinite(exponents).all() and (exponents > 0).all() and np.isfinite(coefficients).all()):
+            raise ValueError("Gaussian exponents must be positive and all numbers finite")
+        # Int r^(2l+2) exp(-p r^2) dr = Gamma(l + 3/2) / (2 p^(l + 3/2))
+        total = exponents[:, None] + exponents[None, :]
+        norm2 = coefficients @ (gamma(self.l + 1.5) / (2 * total ** (self.l + 1.5))) @ coefficients
+        if norm2 <= 0:
+            raise ValueError("the contracted Gaussian vanishes")
+        object.__setattr__(self, "exponents", exponents)
+        object.__setattr__(self, "coefficients", coefficients / np.sqrt(norm2))
+
+    def __call__(self, r) -> np.ndarray:
+        r = np.asarray(r, dtype=float)
+        return r**self.l * (np.exp(-r[..., None] ** 2 * self.exponents) @ self.coefficients)
+
+    @cached_property
+    def reach(self) -> float:
+        """Radius in Angstrom beyond which the orbital is taken as zero."""
+        r = np.arange(0.1, 60.0, 0.02)
+        bound = r ** (self.l + 1) * (np.exp(-r[:, None] ** 2 * self.exponents) @ np.abs(self.coefficients))
+        return float(r[np.nonzero(bound > self.tolerance)[0][-1]])
+
+
+@dataclass(frozen=True, eq=False)
+class TabulatedRadial:
+    """R(r) on a grid from the origin to the reach, zero beyond; normalised at birth.
+
+    radii: (n,) Angstrom, increasing; values: (n,) Angstrom^(-3/2).
+    """
+
+    l: int
+    radii: np.ndarray
+    values: np.ndarray
+
+    def __post_init__(self):
+        radii = np.asarray(self.radii, dtype=float)
+        values = np.asarray(self.values, dtype=float)
+        if radii.shape != values.shape or radii.ndim != 1 or len(radii) < 8:
+            raise ValueError(f"expected at least 8 radii with a value each, found {radii.shape} and {values.shape}")
+        if not (np.isfinite(radii).all() and np.isfinite(values).all()) or radii[0] < 0 or (np.diff(radii) <= 0).any():
+            raise ValueError("a radial grid must be finite, start at or above zero and increase")
+        object.__setattr__(self, "radii", radii)
+        object.__setattr__(self, "values", values)
+        integral = self._spline_square_integral()
+        if integral <= 0:
+            raise ValueError("the radial function vanishes")
+        object.__setattr__(self, "values", values / np.sqrt(integral))
+        self.__dict__.pop("_spline", None)
+
+    @cached_property
+    def _spline(self):
+        from scipy.interpolate import CubicSpline
+
+        return CubicSpline(self.radii, self.values)
+
+    def _spline_square_integral(self) -> float:
+        nodes, weights = np.polynomial.legendre.leggauss(6)
+        left, right = self.radii[:-1, None], self.radii[1:, None]
+        r = (left + right) / 2 + (right - left) / 2 * nodes
+        return float(np.sum((right - left) / 2 * weights * r**2 * self._spline(r) ** 2))
+
+    def __call__(self, r) -> np.ndarray:
+        r = np.asarray(r, dtype=float)
+        return np.where(r <= self.radii[-1], self._spline(np.clip(r, self.radii[0], self.radii[-1])), 0.0)
+
+    @property
+    def reach(self) -> float:
+        """Radius in Angstrom beyond which the orbital is zero."""
+        return float(self.radii[-1])
+
+
+@dataclass(frozen=True)
+class Shell:
+    """2l+1 orbitals with a common radial function."""
+
+    l: int
+    radial: GaussianRadial | TabulatedRadial
+
+    def __post_init__(self):
+        if self.l < 0 or self.radial.l != self.l:
+            raise ValueError(f"a shell needs l >= 0 equal to its radial function's; found {self.l} and {self.radial.l}")
+
+    @property
+    def reach(self) -> float:
+        """Radius of the radial function, Angstrom."""
+        return self.radial.reach
+
+
+@dataclass(frozen=True)
+class AtomicBasis:
+    """The shells of one element and the number of its valence electrons.
+
+    shells may carry no radial functions when a file format does not store them; then
+    ``shells`` is empty and ``angular_momenta`` alone describes the blocks.
+    """
+
+    number: int
+    angular_momenta: tuple[int, ...]
+    shells: tuple[Shell, ...] = ()
+    valence: float | None = None
+
+    def __post_init__(self):
+        if not self.angular_momenta:
+            raise ValueError(f"element {self.number} has no shells")
+        if self.shells and tuple(s.l for s in self.shells) != self.angular_momenta:
+            raise ValueError(
+                f"element {self.number}: shells have l = {[s.l for s in self.shells]}, announced {list(self.angular_momenta)}"
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of orbitals."""
+        return sum(2 * l + 1 for l in self.angular_momenta)
+
+    @property
+    def reach(self) -> float:
+        """Largest reach of a shell, Angstrom."""
+        if not self.shells:
+            raise ValueError(f"the basis of element {self.number} has no radial functions, so its reach is unknown")
+        return max(s.reach for s in self.shells)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Atomic bases by atomic number, with the code, functional and name they were made for."""
+
+    atoms: dict[int, AtomicBasis]
+    name: str = ""
+    code: str = ""
+    xc: str = ""
+
+    def __getitem__(self, number: int) -> AtomicBasis:
+        try:
+            return self.atoms[int(number)]
+        except KeyError:
+            raise KeyError(f"no orbitals for element {int(number)}; this basis holds {sorted(self.atoms)}") from None
+
+    def layout(self, numbers) -> "OrbitalLayout":
+        """Where the orbitals of a structure with these atomic numbers stand."""
+        return OrbitalLayout(tuple(self[z].angular_momenta for z in numbers))
+
+    def count_electrons(self, numbers) -> float:
+        """Valence electrons of the neutral structure."""
+        missing = sorted({int(z) for z in numbers if self[z].valence is None})
+        if missing:
+            raise ValueError(f"the valence charge of element(s) {missing} is unknown: pass the number of electrons")
+        return float(sum(self[z].valence for z in numbers))  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class OrbitalLayout:
+    """Shells of each atom of a structure, in order; orbitals are numbered atom by atom, shell by shell."""
+
+    shells: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """(N,) orbitals of each atom."""
+        return np.array([sum(2 * l + 1 for l in atom) for atom in self.shells], dtype=int)
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """(N+1,) first orbital of each atom."""
+        return np.concatenate([[0], np.cumsum(self.sizes)]).astype(int)
+
+    @property
+    def total(self) -> int:
+        """Number of orbitals."""
+        return int(self.offsets[-1])
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.shells)
+
+    def rotation(self, atom: int, rotation) -> np.ndarray:
+        """Block-diagonal rotation of the orbitals of one atom, (n, n); see harmonics.shell_rotation."""
+        from scipy.linalg import block_diag
+
+        from .harmonics import shell_rotation
+
+        return block_diag(*[shell_rotation(l, rotation) for l in self.shells[atom]])

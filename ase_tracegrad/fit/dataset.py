@@ -1,0 +1,2 @@
+import hashlib
+def content_hash(reader): return ""

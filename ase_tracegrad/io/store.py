@@ -1,0 +1,141 @@
+"""The packed file: many samples in one HDF5 file, for training and for label sets.
+
+Only one of each pair of adjoint blocks is written, rounded to 2^-28 eV (H) and 2^-34 (S),
+far below any DFT noise, so that compression works. Written as ``.part`` and renamed when complete.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..basis_json import basis_from_json, basis_to_json
+from ..blocks import BlockMatrix
+from ..structure import Structure
+from .sample import FormatError, ReferenceBands, Sample
+
+FORMAT = "ase_tracegrad-store"
+VERSION = 1
+ROUNDING = {"hamiltonian": 2.0**28, "overlap": 2.0**34}
+
+
+class StoreWriter:
+    """``with StoreWriter(path) as store: store.add(name, sample)``; the file appears only on success."""
+
+    def __init__(self, path, info: dict | None = None):
+        self.path = Path(path)
+        self.info = info or {}
+
+    def __enter__(self) -> "StoreWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._part = self.path.with_name(self.path.name + ".part")
+        self._file = h5py.File(self._part, "w")
+        self._file.attrs.update(format=FORMAT, version=VERSION, info=json.dumps(self.info))
+        return self
+
+    def add(self, name: str, sample: Sample):
+        """Append one sample under a name that is not taken yet."""
+        basis = json.dumps(basis_to_json(sample.basis))
+        if "basis" not in self._file.attrs:
+            self._file.attrs["basis"] = basis
+        elif self._file.attrs["basis"] != basis:
+            raise ValueError(f"{name}: a packed file holds one basis; this sample has another one")
+        group = self._file.create_group(f"samples/{name}")
+        for key in ("numbers", "positions", "cell", "pbc"):
+            group[key] = getattr(sample.structure, key)
+        group.attrs["info"] = json.dumps(sample.info)
+        for key, matrix in (("hamiltonian", sample.hamiltonian), ("overlap", sample.overlap)):
+            _write_matrix(group.create_group(key), matrix, ROUNDING[key])
+        if sample.bands is not None:
+            group.create_dataset("bands/kpts", data=sample.bands.kpts)
+            group.create_dataset("bands/energies", data=sample.bands.energies)
+            group["bands"].attrs["fermi_level"] = sample.bands.fermi_level
+
+    def __exit__(self, kind, *_):
+        self._file.close()
+        if kind is None:
+            os.replace(self._part, self.path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+
+class StoreReader:
+    """Samples of a packed file by name, read one at a time."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no packed data file at {self.path}")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise FormatError(f"{self.path} is not a readable HDF5 file (truncated or damaged): {error}") from error
+        found = (self._file.attrs.get("format"), self._file.attrs.get("version"))
+        if found != (FORMAT, VERSION):
+            raise FormatError(f"{self.path}: expected a packed data file {FORMAT} version {VERSION}, found {found}")
+        self.info = json.loads(self._file.attrs["info"])
+        self.basis = basis_from_json(json.loads(self._file.attrs["basis"])) if "basis" in self._file.attrs else None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the samples, sorted."""
+        return sorted(self._file["samples"]) if "samples" in self._file else []
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, name: str) -> Sample:
+        try:
+            group = self._file["samples"][name]
+        except KeyError:
+            raise KeyError(f"{self.path} holds no sample {name!r}; it holds {self.names[:5]} ...") from None
+        try:
+            structure = Structure(*(group[key][()] for key in ("numbers", "positions", "cell", "pbc")))
+            layout = self.basis.layout(structure.numbers)
+            hamiltonian, overlap = (_read_matrix(group[key], layout) for key in ("hamiltonian", "overlap"))
+            bands = None
+            if "bands" in group:
+                stored = group["bands"]
+                bands = ReferenceBands(stored["kpts"][()], stored["energies"][()], float(stored.attrs["fermi_level"]))
+            return Sample(structure, self.basis, hamiltonian, overlap, json.loads(group.attrs["info"]), bands)
+        except (KeyError, OSError, ValueError, AttributeError) as error:
+            raise FormatError(f"{self.path}: sample {name!r} is damaged or incomplete: {error}") from error
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[name] for name in self.names)
+
+    def close(self):
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> "StoreReader":
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _write_matrix(group: h5py.Group, matrix: BlockMatrix, rounding: float):
+    keys = np.hstack([matrix.pairs, matrix.shifts])
+    partner = np.hstack([matrix.pairs[:, ::-1], -matrix.shifts])
+    first_difference = (keys != partner).argmax(axis=1)
+    rows = np.arange(len(keys))
+    kept = matrix.cut(keys[rows, first_difference] <= partner[rows, first_difference])
+    group.attrs["spin"] = matrix.spin
+    for key, data in (
+        ("pairs", kept.pairs.astype(np.int32)),
+        ("shifts", kept.shifts.astype(np.int16)),
+        ("values", np.round(kept.values * rounding) / rounding),
+    ):
+        group.create_dataset(key, data=data, compression="gzip", shuffle=True)
+
+
+def _read_matrix(group: h5py.Group, layout) -> BlockMatrix:
+    half = BlockMatrix(layout, group["pairs"][()], group["shifts"][()], group["values"][()], group.attrs["spin"])
+    blocks = dict(half.items())
+    for (i, j, r), block in half.items():
+        blocks[j, i, (-r[0], -r[1], -r[2])] = block.conj().T
+    return BlockMatrix.from_blocks(layout, blocks, half.spin)

@@ -1,0 +1,84 @@
+"""A label campaign: many structures through a DFT code, resumable, one process per core, failures kept as rows.
+
+Each finished structure is one packed file in the output folder; a second run does what is missing.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ..io.sample import Sample
+from ..io.store import StoreWriter
+from .cp2k import LabelError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """One structure to label: ``compute(**arguments) -> Sample`` runs in a worker process."""
+
+    name: str
+    compute: Callable[..., Sample]
+    arguments: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -> list[dict]:
+    """Run the jobs whose file is not there yet and return one row per job, in the order given.
+
+    Rows: name, ok, error (or None), seconds. A failure is also written as NAME.failed.json; it is
+    tried again on the next run. Ctrl-C keeps what is finished.
+    """
+    jobs, out = list(jobs), Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = {job.name: {"name": job.name, "ok": True, "error": None, "seconds": 0.0} for job in jobs}
+    missing = [job for job in jobs if not label_path(out, job.name).exists()]
+    if not missing:
+        return list(rows.values())
+    with ProcessPoolExecutor(min(workers or os.cpu_count() or 1, len(missing)), get_context("spawn")) as pool:
+        futures = {pool.submit(_run_job, job, out): job for job in missing}
+        try:
+            with tqdm(total=len(missing), desc="labels", unit="structure", disable=None) as bar:
+                for future in as_completed(futures):
+                    row = future.result()
+                    rows[row["name"]] = row
+                    bar.update()
+                    if not row["ok"]:
+                        log.warning("%s failed: %s", row["name"], row["error"])
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return list(rows.values())
+
+
+def label_path(out, name: str) -> Path:
+    """File of one finished label."""
+    return Path(out) / f"{name}.h5"
+
+
+def _run_job(job: LabelJob, out: Path) -> dict:
+    start = time.perf_counter()
+    row: dict[str, Any] = {"name": job.name, "ok": True, "error": None}
+    failed = out / f"{job.name}.failed.json"
+    try:
+        sample = job.compute(**job.arguments)
+        sample.info.update(job.facts)
+        with StoreWriter(label_path(out, job.name)) as store:
+            store.add(job.name, sample)
+        failed.unlink(missing_ok=True)
+    except LabelError as error:
+        row.update(ok=False, error=f"{type(error).__name__}: {error}")
+    row["seconds"] = round(time.perf_counter() - start, 1)
+    if not row["ok"]:
+        failed.write_text(json.dumps(row))
+    return row
