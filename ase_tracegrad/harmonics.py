@@ -57,7 +57,7 @@ def shell_rotation(l: int, rotation) -> np.ndarray:
     which holds for inversions and mirrors as well and needs no angle convention.
     """
     rotation = np.asarray(rotation, dtype=float)
-    if rotation.shape != (3, 3) or np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-8:
+    if rotation.shape != (3, 3) or not np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-8:
         raise ValueError(f"expected an orthogonal 3x3 matrix, found\n{rotation}")
     directions, inverse = _fitting_directions(l)
     return (inverse @ real_spherical_harmonics(l, directions @ rotation.T)).T
