@@ -1,1 +1,33 @@
+"""An ASE calculator that predicts Kohn-Sham Hamiltonians: H(R), S(R), bands, density of states and gap.
+
+Public names are loaded on first use, so importing the package imports neither torch nor ASE.
+"""
+
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+_HOME = {
+    "TraceGradCalculator": "calculator",
+    "load_model": "nn.predictor",
+    "available_models": "nn.predictor",
+    "read": "io",
+    "Sample": "io.sample",
+    "BlockMatrix": "blocks",
+    "compute_overlap": "overlap",
+    "compute_bands": "electronic.bands",
+}
+
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; public names: {', '.join(__all__)}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

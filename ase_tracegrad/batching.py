@@ -1,0 +1,110 @@
+"""Many structures through a network: batches of bounded memory, halved when they do not fit."""
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .graph import build_graph
+from .io.sample import Sample
+from .overlap import compute_overlap
+from .structure import Structure, StructureError
+
+log = logging.getLogger(__name__)
+
+# Orbital pairs in one forward pass: memory grows with pairs of atoms times orbitals squared.
+LARGEST_BATCH = 2_000_000
+
+
+class OutOfDomainWarning(UserWarning):
+    """A structure unlike those the model was trained on; the message says in what."""
+
+
+def predict_samples(predictor, atoms_list: Iterable, *, batch: int | str = "auto", progress: bool = True) -> Iterator[Sample]:
+    """H(R) and S(R) of many structures, one Sample each, in the order given.
+
+    predictor: nn.predictor.Predictor; atoms_list: ase.Atoms or Structures, a generator will do;
+    batch: structures per forward pass, or 'auto' by their size. A batch that does not fit into
+    memory is halved. Raises StructureError or UnsupportedStructureError naming the structure.
+    """
+    if batch != "auto" and not (isinstance(batch, (int, np.integer)) and batch > 0):
+        raise ValueError(f"batch must be 'auto' or a positive number of structures, found {batch!r}")
+    total = len(atoms_list) if hasattr(atoms_list, "__len__") else None
+    with tqdm(total=total, desc="predict", unit="structure", disable=None if progress else True) as bar:
+        for structures in _batches(predictor, atoms_list, batch):
+            for sample in _predict_batch(predictor, structures):
+                bar.update()
+                yield sample
+
+
+def predict_one(predictor, structure: Structure) -> Sample:
+    """H(R) and S(R) of one structure; OutOfDomainWarning where the model's training did not reach."""
+    _check(predictor, structure)
+    return next(_predict_batch(predictor, [structure]))
+
+
+def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list[Structure]]:
+    pending: list[Structure] = []
+    filled = 0
+    for number, atoms in enumerate(atoms_list):
+        try:
+            structure = atoms if isinstance(atoms, Structure) else Structure.from_atoms(atoms)
+            _check(predictor, structure)
+            size = 1 if batch != "auto" else _count_elements(predictor, structure)
+        except ValueError as error:
+            raise type(error)(f"structure {number}: {error}") from error
+        if pending and filled + size > (LARGEST_BATCH if batch == "auto" else batch):
+            yield pending
+            pending, filled = [], 0
+        pending.append(structure)
+        filled += size
+    if pending:
+        yield pending
+
+
+def _check(predictor, structure: Structure):
+    for reason in predictor.check(structure):
+        warnings.warn(f"outside the training domain of {predictor.card.name}: {reason}", OutOfDomainWarning, stacklevel=4)
+
+
+def _count_elements(predictor, structure: Structure) -> int:
+    """Numbers in H(R): what the memory of a forward pass grows with."""
+    basis = predictor.basis
+    graph = build_graph(structure, dict.fromkeys(structure.numbers.tolist(), predictor.card.cutoff / 2))
+    sizes = np.array([basis[z].size for z in structure.numbers])
+    return int(sizes[graph.pairs].prod(axis=1).sum())
+
+
+def _predict_batch(predictor, structures: Sequence[Structure]) -> Iterator[Sample]:
+    try:
+        hamiltonians = predictor.predict(structures)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        if len(structures) == 1:
+            raise MemoryError(
+                f"a structure of {len(structures[0])} atoms alone does not fit into the memory of {predictor.device}: "
+                "use a device with more memory, device='cpu' or dtype='float32'"
+            ) from error
+        half = len(structures) // 2
+        log.info("%d structures do not fit into memory at once, trying %d", len(structures), half)
+        hamiltonians = None
+    if hamiltonians is None:
+        # Outside the handler, so that the failed pass and its tensors are released first.
+        yield from _predict_batch(predictor, structures[:half])
+        yield from _predict_batch(predictor, structures[half:])
+        return
+    for structure, hamiltonian in zip(structures, hamiltonians, strict=True):
+        info = {"model": predictor.card.name, "n_electrons": predictor.basis.count_electrons(structure.numbers)}
+        yield Sample(structure, predictor.basis, hamiltonian, compute_overlap(structure, predictor.basis), info)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """torch reports it as its own OutOfMemoryError on a GPU and as a RuntimeError with this text on a CPU."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+__all__ = ["OutOfDomainWarning", "StructureError", "predict_one", "predict_samples"]

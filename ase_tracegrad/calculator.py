@@ -1,0 +1,311 @@
+"""TraceGradCalculator: the ASE calculator, where the network and the electronic structure meet."""
+
+import copy
+import difflib
+import logging
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.calculators.abc import GetOutputsMixin
+from ase.calculators.calculator import (
+    BaseCalculator,
+    Calculator,
+    InputError,
+    PropertyNotImplementedError,
+    all_changes,
+    compare_atoms,
+    equal,
+)
+from ase.spectrum.band_structure import BandStructure
+from ase.spectrum.dosdata import GridDOSData
+
+from .batching import predict_one, predict_samples
+from .blocks import BlockMatrix
+from .electronic.gap import BandGap
+from .electronic.kmesh import KMesh
+from .electronic_structure import ElectronicStructure
+from .io.sample import Sample
+from .kpoints import make_band_path, normalise_kpts, special_points
+from .structure import Structure
+
+if TYPE_CHECKING:
+    from .nn.predictor import Predictor
+
+log = logging.getLogger(__name__)
+
+ELECTRONIC = ("fermi_level", "ibz_kpoints", "kpoint_weights", "eigenvalues", "occupations")
+POTENTIAL = ("energy", "free_energy", "forces", "stress")
+# What GPAW scripts pass to fixed_density() and what means nothing here.
+GPAW_ONLY = ("symmetry", "txt", "nbands", "convergence")
+
+
+class TraceGradCalculator(Calculator, GetOutputsMixin):
+    """Bands, density of states and gap of a structure from a predicted H(R) and an exact S(R).
+
+    model: name of an embedded model, path of a checkpoint, or a Predictor; device: None (CUDA if there
+    is one), 'cpu', 'cuda:1' or a torch.device; dtype of the network; potential: an ASE calculator that
+    supplies energy, forces and stress. Parameters, also of set(): kpts, any form ASE knows;
+    fermi_kpts, the mesh of the Fermi level, which never follows kpts; width, Fermi-Dirac smearing in eV.
+
+    H and S are predicted once per structure; set(kpts=...) diagonalises again and nothing else.
+    There is no total energy without ``potential``: get_potential_energy() then warns and returns nan.
+    """
+
+    name = "tracegrad"
+    nolabel = True  # `ase run` must not pass a file label
+    implemented_properties: list[str] = []
+    default_parameters: dict[str, Any] = {
+        "kpts": {"density": 3.5, "gamma": True},
+        "fermi_kpts": {"density": 5.0, "gamma": True},
+        "width": 0.0,
+    }
+
+    def __init__(self, model="graphene-pbe", *, device=None, dtype: str = "float32", potential=None, **parameters):
+        if not isinstance(model, str) and hasattr(model, "predict"):
+            if device is not None or dtype != "float32":
+                raise InputError("device and dtype belong to loading a model; this Predictor is already loaded, pass neither")
+            self.model = model
+        else:
+            self.model = str(model)
+        self.device = None if device is None else str(device)
+        self.dtype = dtype
+        if potential is not None and not isinstance(potential, BaseCalculator):
+            raise InputError(f"potential must be an ASE calculator, found {type(potential).__name__}")
+        self.potential = potential
+        if potential is not None:
+            # A new list: the class attribute is shared by every calculator.
+            self.implemented_properties = [p for p in POTENTIAL if p in potential.implemented_properties]
+        self._sample: Sample | None = None
+        self._fermi: tuple | None = None
+        self._source = None
+        self._energy_warning_given = False
+        self.predictor  # noqa: B018  a wrong model name or device is an error here, not at the first use
+        super().__init__(**parameters)
+
+    @property
+    def predictor(self) -> "Predictor":
+        """The loaded model (nn.predictor.Predictor), shared by all calculators of this process."""
+        if not isinstance(self.model, str):
+            return self.model
+        from .nn.predictor import load_model
+
+        return load_model(self.model, device=self.device, dtype=self.dtype)
+
+    # -- ASE's protocol ------------------------------------------------------------------------
+
+    def set(self, **parameters) -> dict:
+        """Change kpts, fermi_kpts or width; H and S stay."""
+        for key in parameters:
+            if key not in self.default_parameters:
+                near = difflib.get_close_matches(key, self.default_parameters, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise InputError(f"unknown parameter {key!r}{hint} Known: {', '.join(self.default_parameters)}")
+        width = parameters.get("width", 0.0)
+        if not (isinstance(width, (int, float, np.number)) and 0 <= width < math.inf):
+            raise InputError(f"width must be zero or a positive energy in eV, found {width!r}")
+        # The copy matters: ASE compares with the old value, and an array may be changed in place by its owner.
+        changed = Calculator.set(self, **copy.deepcopy(parameters))
+        if changed:
+            self.results = {key: value for key, value in self.results.items() if key not in ELECTRONIC}
+        return changed
+
+    def set_atoms(self, atoms):
+        """Called by ``atoms.calc = calc``: refuses elements the model does not know, before any work."""
+        unknown = sorted(set(atoms.numbers.tolist()) - set(self.predictor.card.elements))
+        if unknown:
+            self.predictor.check(Structure.from_atoms(atoms))
+        self._source = atoms
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        """ASE's entry: electronic results for properties=(), otherwise what is asked for."""
+        atoms = self._current_atoms(atoms)
+        missing = [p for p in properties if p not in self.implemented_properties and p not in ELECTRONIC]
+        if missing:
+            raise PropertyNotImplementedError(
+                f"{', '.join(missing)}: TraceGrad predicts a Hamiltonian; pass potential=<ASE calculator> for energy, forces and stress"
+            )
+        if compare_atoms(self.atoms, atoms):
+            self.results = {}
+        self.atoms = atoms.copy()
+        for name in properties:
+            if name in self.implemented_properties:
+                self.results[name] = self.potential.get_property(name, self.atoms.copy())
+        if not properties or set(properties) & set(ELECTRONIC):
+            self._calculate_bands()
+
+    def _calculate_bands(self):
+        mesh = normalise_kpts(self.parameters["kpts"], self.atoms).mesh
+        structure = self._structure_of(self.atoms)
+        energies = structure.energies(mesh.kpts)
+        fermi_level = self._fermi_level(self.atoms)
+        self.results.update(
+            fermi_level=fermi_level,
+            ibz_kpoints=np.array(mesh.kpts),
+            kpoint_weights=np.array(mesh.weights),
+            eigenvalues=energies[None],
+            occupations=structure.occupations(energies, fermi_level, width=self.parameters["width"])[None],
+        )
+
+    def _outputmixin_get_results(self) -> dict:
+        atoms = self._current_atoms(None)
+        if "eigenvalues" not in self.results or compare_atoms(self.atoms, atoms):
+            self.calculate(atoms)
+        return self.results
+
+    def _current_atoms(self, atoms):
+        """The atoms given, else those this calculator was attached to or last asked about, as they are now."""
+        if atoms is not None:
+            if atoms is not self.atoms:
+                self._source = atoms
+            return atoms
+        current = self._source if self._source is not None else self.atoms
+        if current is None:
+            raise InputError("no structure yet: attach the calculator (atoms.calc = calc) or pass atoms")
+        return current
+
+    def get_potential_energy(self, atoms=None, force_consistent: bool = False) -> float:
+        """The energy of ``potential`` in eV; without one, a warning (once) and nan: a Hamiltonian is not an energy."""
+        if self.potential is not None:
+            return super().get_potential_energy(atoms, force_consistent)
+        self.calculate(atoms)
+        if not self._energy_warning_given:
+            self._energy_warning_given = True
+            warnings.warn(
+                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (pass potential=<ASE calculator> for energies)",
+                stacklevel=3,
+            )
+        return math.nan
+
+    def get_bz_k_points(self) -> np.ndarray:
+        """(F, 3) the whole mesh, in the order of ase.dft.kpoints.monkhorst_pack."""
+        return np.array(self._own_mesh().full_kpts)
+
+    def get_bz_to_ibz_map(self) -> np.ndarray:
+        """(F,) which of get_ibz_k_points() stands for each point of the whole mesh."""
+        return np.array(self._own_mesh().full_to_irreducible)
+
+    def get_xc_functional(self) -> str:
+        """The functional of the training data."""
+        return self.predictor.card.xc
+
+    def _own_mesh(self) -> KMesh:
+        return normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh
+
+    # -- real space ----------------------------------------------------------------------------
+
+    def sample(self, atoms=None) -> Sample:
+        """Structure, H(R) and S(R) together, predicted once per structure."""
+        structure = Structure.from_atoms(self._current_atoms(atoms))
+        sample = self._sample
+        if sample is None or not _same(sample.structure, structure):
+            # One assignment at the end: threads that share a calculator see a whole sample or the previous one.
+            self._sample = sample = predict_one(self.predictor, structure)
+        return sample
+
+    def hamiltonian(self, atoms=None) -> BlockMatrix:
+        """H(R) in eV. Raises StructureError or UnsupportedStructureError; OutOfDomainWarning."""
+        return self.sample(atoms).hamiltonian
+
+    def overlap(self, atoms=None) -> BlockMatrix:
+        """S(R), dimensionless, exact for the model's basis."""
+        return self.sample(atoms).overlap
+
+    def predict(self, list_of_atoms: Iterable, batch: int | str = "auto", progress: bool = True) -> Iterator[Sample]:
+        """Iterate over the Samples of many structures, predicted in batches; see batching.predict_samples."""
+        return predict_samples(self.predictor, list_of_atoms, batch=batch, progress=progress)
+
+    def fixed_density(self, **parameters) -> "TraceGradCalculator":
+        """A second calculator that shares the predicted H and S, with other parameters (GPAW's name for it)."""
+        ignored = [key for key in GPAW_ONLY if parameters.pop(key, None) is not None]
+        if ignored:
+            log.info("fixed_density: %s mean nothing here", ", ".join(ignored))
+        sibling = copy.deepcopy(self)
+        sibling._source = self._source
+        sibling.set(**parameters)
+        return sibling
+
+    # -- reciprocal space ------------------------------------------------------------------------
+
+    def _structure_of(self, atoms) -> ElectronicStructure:
+        return ElectronicStructure(self.sample(atoms))
+
+    def _fermi_level(self, atoms) -> float:
+        sample = self.sample(atoms)
+        choice = (self.parameters["fermi_kpts"], self.parameters["width"])
+        if self._fermi is not None and self._fermi[0] is sample and equal(self._fermi[1], choice):
+            return self._fermi[2]
+        mesh = self._mesh(self.parameters["fermi_kpts"], atoms, "fermi_kpts")
+        level = ElectronicStructure(sample).find_fermi_level(mesh, edges=special_points(atoms), width=self.parameters["width"])
+        self._fermi = (sample, choice, level)
+        return level
+
+    def _mesh(self, kpts, atoms, what: str) -> KMesh:
+        mesh = normalise_kpts(kpts, atoms).mesh
+        if mesh.size is None:
+            raise InputError(f"{what} must be a k-point mesh such as (12, 12, 1), found a path or a list of points")
+        return mesh
+
+    def band_structure(self, path=None, npoints: int | None = None, *, atoms=None, progress: bool = False) -> BandStructure:
+        """Bands along a path, ase.spectrum.band_structure.BandStructure, reference = Fermi level.
+
+        path: special points ('GMKG'), a BandPath, or None: the path in ``kpts`` if there is one, else the
+        standard path of the lattice, without directions along which nothing couples (vacuum).
+        """
+        atoms = self._current_atoms(atoms)
+        structure = self._structure_of(atoms)
+        own = normalise_kpts(self.parameters["kpts"], atoms).path if path is None and npoints is None else None
+        path = own or make_band_path(atoms, path, npoints, dispersive=structure.dispersive)
+        energies = structure.energies(path.kpts, progress=progress)
+        return BandStructure(path, energies[None], reference=self._fermi_level(atoms))
+
+    def dos(self, energies=None, *, width: float = 0.1, kpts=None, atoms=None, progress: bool = False) -> GridDOSData:
+        """Density of states in states per eV and cell, both spins; energies relative to the Fermi level.
+
+        energies: ascending grid in eV, by default 1001 points from -10 to 10; width: sigma of the
+        Gaussian in eV, 0 for linear tetrahedra (the width of ase.dft.dos.DOS is sqrt(2) sigma);
+        kpts: a mesh, by default that of the calculator.
+        """
+        atoms = self._current_atoms(atoms)
+        fermi_level = self._fermi_level(atoms)
+        mesh = self._mesh(self.parameters["kpts"] if kpts is None else kpts, atoms, "the kpts of a density of states")
+        grid = np.linspace(-10.0, 10.0, 1001) if energies is None else np.asarray(energies, dtype=float)
+        weights = self._structure_of(atoms).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
+        return GridDOSData(grid, weights, info={"label": "DOS", "energy_zero": "Fermi level", "fermi_level": f"{fermi_level:.6f} eV"})
+
+    def band_gap(self, *, kpts=None, atoms=None, progress: bool = False) -> BandGap:
+        """The gap by electron count on the k-points of the calculator and the special points of the lattice.
+
+        A negative gap is a band overlap; no Fermi level enters, so noise cannot close a gap.
+        """
+        atoms = self._current_atoms(atoms)
+        points = normalise_kpts(self.parameters["kpts"] if kpts is None else kpts, atoms).mesh.kpts
+        return self._structure_of(atoms).find_band_gap(points, edges=special_points(atoms), progress=progress)
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def todict(self, skip_default: bool = True) -> dict:
+        """Parameters and the model's name, as ase.db stores them."""
+        return {"model": self.predictor.card.name, **super().todict(skip_default)}
+
+    def __getstate__(self) -> dict:
+        """Everything but the network, which load_model finds again by name or path in the other process."""
+        return {key: value for key, value in self.__dict__.items() if key != "_source"} | {"_source": None}
+
+    def __deepcopy__(self, memo) -> "TraceGradCalculator":
+        """A copy that shares the predictor and the predicted matrices, both immutable."""
+        shared = ("model", "_sample", "_fermi")
+        twin = self.__class__.__new__(self.__class__)
+        memo[id(self)] = twin
+        twin.__dict__.update({k: v if k in shared else copy.deepcopy(v, memo) for k, v in self.__getstate__().items()})
+        return twin
+
+    def __repr__(self) -> str:
+        parameters = "".join(f", {key}={value!r}" for key, value in Calculator.todict(self).items())
+        return f"TraceGradCalculator({self.predictor.card.name!r}{parameters})\n{self.predictor.card}"
+
+
+def _same(first: Structure, second: Structure) -> bool:
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("numbers", "positions", "cell", "pbc"))

@@ -1,0 +1,164 @@
+"""From every form of ``kpts`` that ASE users write to one set of k-points, and the default band path.
+
+Fractions of the reciprocal cell throughout.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from ase.calculators.calculator import InputError, kpts2sizeandoffsets
+from ase.cell import Cell
+from ase.dft.kpoints import BandPath, monkhorst_pack
+
+from .electronic.kmesh import KMesh, make_list, make_mesh
+
+FORMS = "(n1, n2, n3), a density in points per 1/Angstrom, an array (K, 3), a dict or a BandPath"
+
+
+@dataclass(frozen=True, eq=False)
+class KPoints:
+    """The points to diagonalise at. ``mesh.size`` is None unless they fill the Brillouin zone; path: if they follow one."""
+
+    mesh: KMesh
+    path: BandPath | None = None
+
+    @property
+    def is_mesh(self) -> bool:
+        """Whether sums over these points are Brillouin-zone averages."""
+        return self.mesh.size is not None
+
+
+def normalise_kpts(kpts, atoms) -> KPoints:
+    """KPoints from any form ASE knows, and those its own ``kpts2kpts`` misreads (numpy integers, floats).
+
+    atoms: ase.Atoms, for densities and paths. A mesh is reduced by time reversal. Raises InputError.
+    """
+    if kpts is None:
+        return _mesh((1, 1, 1))
+    if isinstance(kpts, KPoints):
+        return kpts
+    if isinstance(kpts, KMesh):
+        return KPoints(kpts)
+    if isinstance(kpts, BandPath):
+        return KPoints(_list_of_points(kpts.kpts), kpts)
+    if hasattr(kpts, "kpts"):
+        return KPoints(_list_of_points(kpts.kpts))
+    if isinstance(kpts, dict):
+        return _from_dict(kpts, atoms)
+    if isinstance(kpts, str):
+        raise InputError(f"kpts={kpts!r}: expected {FORMS}; a path is written {{'path': {kpts!r}, 'npoints': 50}}")
+    if isinstance(kpts, (float, np.floating)):
+        return _from_dict({"density": float(kpts), "gamma": True}, atoms)
+    array = _as_array(kpts)
+    if array.shape == (3,):
+        if not np.issubdtype(array.dtype, np.integer):
+            raise InputError(f"kpts={kpts!r}: a mesh needs three integers; for one k-point write [[{', '.join(map(str, array))}]]")
+        return _mesh(array)
+    return KPoints(_list_of_points(array))
+
+
+def _as_array(kpts) -> np.ndarray:
+    try:
+        array = np.asarray(kpts)
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"of type {array.dtype}")
+    except ValueError as error:
+        raise InputError(f"kpts={kpts!r}: expected {FORMS}; found something {error}") from None
+    return array
+
+
+def _from_dict(kpts: dict, atoms) -> KPoints:
+    """{'kpts'}, {'path', 'npoints' | 'density', 'special_points'} or {'size' | 'density', 'gamma', 'even'}."""
+    keys = set(kpts)
+    allowed = (
+        {"kpts", "__ase_objtype__"}
+        if "kpts" in keys and "path" not in keys
+        else {"path", "npoints", "density", "special_points", "eps"}
+        if "path" in keys
+        else {"size", "density", "gamma", "even"}
+    )
+    if keys - allowed:
+        raise InputError(f"kpts: {sorted(keys - allowed)} cannot stand beside {sorted(keys & allowed)}; allowed there: {sorted(allowed)}")
+    if "kpts" in keys:
+        return KPoints(_list_of_points(kpts["kpts"]))
+    if "path" in keys:
+        return normalise_kpts(_ase_path(atoms.cell, atoms.pbc, **kpts), atoms)
+    if {"size", "density"} <= keys:
+        raise InputError("kpts: give either 'size' or 'density', not both")
+    density = kpts.get("density", 1.0)
+    if not (np.isfinite(density) and density > 0):
+        raise InputError(f"kpts: a density must be positive, found {density}")
+    size, offsets = kpts2sizeandoffsets(atoms=atoms, **kpts)
+    return _mesh(size, np.asarray(offsets))
+
+
+def _mesh(size, offsets=None) -> KPoints:
+    size = np.asarray(size)
+    if size.shape != (3,) or not np.issubdtype(size.dtype, np.integer) or (size < 1).any():
+        raise InputError(f"kpts: a mesh needs three positive integers, found {size.tolist()}")
+    size = tuple(int(n) for n in size)
+    points = monkhorst_pack(size) + (0 if offsets is None else offsets)
+    for gamma in (False, True):
+        mesh = make_mesh(size, gamma=gamma)
+        if np.allclose(mesh.full_kpts, points, atol=1e-12):
+            return KPoints(mesh)
+    # ASE's gamma=False on an odd mesh and mixed shifts: the points as asked for, not reduced.
+    n = len(points)
+    return KPoints(KMesh(points, np.full(n, 1 / n), size, points, np.arange(n)))
+
+
+def _list_of_points(points) -> KMesh:
+    points = np.array(points, dtype=float)
+    if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
+        raise InputError(f"kpts: expected {FORMS}; found an array of shape {points.shape}")
+    return make_list(points)
+
+
+# -- paths and special points ----------------------------------------------------------------------
+
+
+def make_band_path(atoms, path=None, npoints: int | None = None, *, dispersive=None) -> BandPath:
+    """A BandPath in the cell of ``atoms``.
+
+    path: special points such as 'GMKG', a BandPath, or None for the whole standard path of the lattice
+    (Setyawan, Curtarolo, Comput. Mater. Sci. 49, 299 (2010)); npoints: about how many points.
+    dispersive (3,) bool: the axes along which bands can disperse, pbc by default.
+    """
+    if isinstance(path, BandPath):
+        if npoints is not None and npoints != len(path.kpts):
+            raise InputError(f"npoints={npoints} contradicts the path, which has {len(path.kpts)} points")
+        return path
+    if npoints is not None and npoints < 1:
+        raise InputError(f"npoints must be positive, found {npoints}")
+    periodic = np.asarray(atoms.pbc if dispersive is None else dispersive, dtype=bool)
+    if path is not None:
+        # A point the reduced lattice does not know may exist in the full one.
+        try:
+            return _ase_path(atoms.cell, periodic, path=path, npoints=npoints)
+        except InputError:
+            return _ase_path(atoms.cell, atoms.pbc, path=path, npoints=npoints)
+    return _ase_path(atoms.cell, periodic, path=None, npoints=npoints)
+
+
+def _ase_path(cell, pbc, *, path, **choices) -> BandPath:
+    cell = Cell.ascell(cell)
+    if not (np.any(pbc) and cell.any(1)[np.asarray(pbc, dtype=bool)].all()):
+        if path not in (None, "G"):
+            raise InputError(f"path {path!r}: a molecule has the one k-point G")
+        return BandPath(cell, kpts=np.zeros((1, 3)), special_points={"G": np.zeros(3)}, path="G")
+    try:
+        return cell.bandpath(path, pbc=pbc, **choices)
+    except (KeyError, ValueError) as error:
+        known = sorted(cell.bandpath(npoints=0, pbc=pbc).special_points)
+        raise InputError(f"path {path!r}: this lattice has the special points {', '.join(known)} ({error})") from None
+
+
+def special_points(atoms) -> np.ndarray:
+    """(K, 3): where band edges like to be: the time-reversal-invariant points and the special points of the lattice."""
+    periodic = np.asarray(atoms.pbc, dtype=bool)
+    halves = [(0.0, 0.5) if p else (0.0,) for p in periodic]
+    points = list(itertools.product(*halves))
+    if periodic.any():
+        points += list(_ase_path(atoms.cell, periodic, path=None, npoints=0).special_points.values())
+    return np.unique(np.round(points, 12), axis=0)
