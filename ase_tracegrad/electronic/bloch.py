@@ -1,0 +1,170 @@
+"""BlochSum: H(k) and S(k) of many k-points at once, and their derivatives with respect to k."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from ..blocks import BlockMatrix
+
+# Hermiticity is asked for at one k-point without symmetry: there, any pair of blocks that are not
+# adjoint to each other shows, because its phase is shared by no other pair.
+GENERIC_KPT = (0.137, 0.291, 0.413)
+HERMITICITY_TOLERANCE = 1e-5
+# Below this many orbitals one dense matrix product over all R is faster than the sparse pattern.
+DENSE_BELOW = 64
+
+
+class BlochError(ValueError):
+    """A Hamiltonian or overlap that no solver can start from; the message says which and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlochSum:
+    """H(R) and S(R), checked and arranged for fast sums over R.
+
+    hamiltonian in eV; overlap dimensionless, None for orthonormal orbitals. The overlap of a
+    spinor Hamiltonian may be spinless; it then acts on both spin components alike.
+    Raises BlochError for different layouts, numbers that are not finite, or a matrix that is not Hermitian.
+    """
+
+    hamiltonian: BlockMatrix
+    overlap: BlockMatrix | None = None
+
+    def __post_init__(self):
+        h, s = self.hamiltonian, self.overlap
+        if h.n_orbitals == 0:
+            raise BlochError("the Hamiltonian has no orbitals")
+        if s is not None and s.layout.shells != h.layout.shells:
+            raise BlochError(
+                f"Hamiltonian and overlap have different orbitals: {h.layout.n_atoms} atoms with {h.layout.total} orbitals "
+                f"and {s.layout.n_atoms} with {s.layout.total}; take both from the same structure and basis"
+            )
+        if s is not None and s.n_spin > h.n_spin:
+            raise BlochError("a spinor overlap needs a spinor Hamiltonian")
+        for name, matrix in (("Hamiltonian", h), ("overlap", s)):
+            if matrix is not None:
+                _check_hermitian(name, matrix)
+
+    @property
+    def n_orbitals(self) -> int:
+        """Dimension of H(k)."""
+        return self.hamiltonian.n_orbitals
+
+    @property
+    def is_real(self) -> bool:
+        """Whether H(R) and S(R) are real, so that E(-k) = E(k) and H(k) is real where 2k is a reciprocal vector."""
+        return all(m is None or not np.iscomplexobj(m.values) for m in (self.hamiltonian, self.overlap))
+
+    def build(self, kpts) -> tuple[np.ndarray, np.ndarray | None]:
+        """H(k) and S(k) at kpts (K, 3), each (K, N, N) complex128; S is None for orthonormal orbitals."""
+        kpts = check_kpts(kpts)
+        h = self._hamiltonian_pattern.sum(kpts)
+        return h, None if self.overlap is None else self._spread(self._overlap_pattern.sum(kpts))
+
+    def derivative(self, kpts, cell) -> tuple[np.ndarray, np.ndarray | None]:
+        """dH/dk and dS/dk along x, y, z: (3, K, N, N), eV Angstrom and Angstrom.
+
+        dM/dk = sum_R i R exp(i k.R) M(R) with R = shift @ cell (cell: (3, 3) Angstrom, rows).
+        """
+        kpts = check_kpts(kpts)
+        h = self._hamiltonian_pattern.derivative(kpts, cell)
+        if self.overlap is None:
+            return h, None
+        return h, np.stack([self._spread(s) for s in self._overlap_pattern.derivative(kpts, cell)])
+
+    def _spread(self, overlap: np.ndarray) -> np.ndarray:
+        """A spinless S(k) on both spin components of a spinor Hamiltonian."""
+        n = overlap.shape[-1]
+        if n == self.n_orbitals:
+            return overlap
+        out = np.zeros((len(overlap), 2 * n, 2 * n), dtype=overlap.dtype)
+        out[:, :n, :n] = out[:, n:, n:] = overlap
+        return out
+
+    @cached_property
+    def _hamiltonian_pattern(self) -> "_Pattern":
+        return _Pattern(self.hamiltonian)
+
+    @cached_property
+    def _overlap_pattern(self) -> "_Pattern":
+        assert self.overlap is not None
+        return _Pattern(self.overlap)
+
+
+class _Pattern:
+    """M(R) as a matrix (elements x cells), so that M(k) = matrix @ phases for all k in one product."""
+
+    def __init__(self, matrix: BlockMatrix):
+        self.n = matrix.n_orbitals
+        elements, cell_of, self.cells = _element_indices(matrix)
+        positions, rows = np.unique(elements, return_inverse=True)
+        shape = (len(positions), len(self.cells))
+        self.matrix = sparse.csr_array((matrix.values, (rows.ravel(), cell_of)), shape=shape)
+        self.positions: np.ndarray | None = positions
+        if self.n <= DENSE_BELOW:
+            full = np.zeros((self.n**2, len(self.cells)), dtype=matrix.values.dtype)
+            full[positions] = self.matrix.toarray()
+            self.matrix, self.positions = full, None
+
+    def sum(self, kpts: np.ndarray) -> np.ndarray:
+        return self._apply(np.exp(2j * np.pi * (self.cells @ kpts.T)))
+
+    def derivative(self, kpts: np.ndarray, cell) -> np.ndarray:
+        phases = np.exp(2j * np.pi * (self.cells @ kpts.T))
+        vectors = self.cells @ np.asarray(cell, dtype=float)
+        return np.stack([self._apply(1j * vectors[:, axis, None] * phases) for axis in range(3)])
+
+    def _apply(self, phases: np.ndarray) -> np.ndarray:
+        """phases (cells, K) -> (K, N, N). A real matrix multiplies real and imaginary parts side by side."""
+        n_kpts = phases.shape[1]
+        if np.iscomplexobj(self.matrix):
+            values = self.matrix @ phases
+        else:
+            values = (self.matrix @ np.ascontiguousarray(phases).view(float)).view(complex)
+        if self.positions is None:
+            return np.ascontiguousarray(values.T).reshape(n_kpts, self.n, self.n)
+        out = np.zeros((n_kpts, self.n**2), dtype=complex)
+        out[:, self.positions] = values.T
+        return out.reshape(n_kpts, self.n, self.n)
+
+
+def _element_indices(matrix: BlockMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each stored number: its place row * N + column in M(k), the number of its cell; and the cells (C, 3)."""
+    total, spins = matrix.layout.total, matrix.n_spin
+    starts, sizes = matrix.layout.offsets, matrix.layout.sizes
+    orbitals = [(np.arange(spins)[:, None] * total + a + np.arange(n)).ravel() for a, n in zip(starts[:-1], sizes, strict=True)]
+    cells, cell_of = np.unique(matrix.shifts, axis=0, return_inverse=True)
+    elements = [(orbitals[i][:, None] * matrix.n_orbitals + orbitals[j]).ravel() for i, j in matrix.pairs.tolist()]
+    joined = np.concatenate(elements) if elements else np.zeros(0, dtype=int)
+    return joined, np.repeat(cell_of.ravel(), np.diff(matrix.offsets)), cells
+
+
+def check_kpts(kpts) -> np.ndarray:
+    """kpts as a float array (K, 3); ValueError if they are not finite fractions of reciprocal vectors."""
+    kpts = np.asarray(kpts, dtype=float)
+    if kpts.shape == (3,):
+        kpts = kpts[None]
+    if kpts.ndim != 2 or kpts.shape[1] != 3 or len(kpts) == 0:
+        raise ValueError(f"expected k-points of shape (K, 3) with K > 0, found shape {kpts.shape}")
+    if not np.isfinite(kpts).all():
+        raise ValueError(f"k-point {np.nonzero(~np.isfinite(kpts).all(axis=1))[0][0]} is not finite")
+    if np.abs(kpts).max() > 100:
+        raise ValueError(f"a k-point has the coordinate {np.abs(kpts).max():g}: k-points are fractions of reciprocal vectors")
+    return kpts
+
+
+def _check_hermitian(name: str, matrix: BlockMatrix):
+    bad = np.nonzero(~np.isfinite(matrix.values))[0]
+    if len(bad):
+        block = int(np.searchsorted(matrix.offsets, bad[0], side="right")) - 1
+        where = (*matrix.pairs[block].tolist(), matrix.shifts[block].tolist())
+        raise BlochError(f"the {name} holds {len(bad)} numbers that are not finite, the first in block {where}")
+    at_k = matrix.bloch([GENERIC_KPT])[0]
+    residual = np.abs(at_k - at_k.conj().T).max()
+    if residual > HERMITICITY_TOLERANCE * max(1.0, np.abs(at_k).max()):
+        raise BlochError(
+            f"the {name} is not Hermitian: M(k) differs from its adjoint by {residual:.2e}; every block (i, j, R) needs "
+            "its partner (j, i, -R). For small numerical residuals use matrix.symmetrized()"
+        )

@@ -1,0 +1,135 @@
+"""Density of states: Gaussian broadening, and the linear tetrahedron method."""
+
+import numpy as np
+
+# Gaussians are zero in double precision this many widths away.
+GAUSSIAN_REACH = 9.0
+
+
+def compute_dos(energies, weights, grid, *, width: float, spin_degeneracy: int = 2, projections=None) -> np.ndarray:
+    """States per eV and cell at the energies ``grid``: sum over states of w g(E - E_state).
+
+    energies (K, n) eV; weights (K,), sum 1; grid (G,) eV; width: standard deviation of the normalised
+    Gaussian g, eV. projections (K, n, P): a share of each state per projection, then the result is (P, G)
+    instead of (G,).
+    """
+    energies, weights, grid = np.asarray(energies, float), np.asarray(weights, float), np.asarray(grid, float)
+    if energies.ndim != 2 or weights.shape != energies.shape[:1] or grid.ndim != 1:
+        raise ValueError(
+            f"expected energies (K, n), weights (K,), grid (G,); found {energies.shape}, {weights.shape}, {grid.shape}"
+        )
+    if not np.isfinite(width) or width <= 0:
+        raise ValueError(f"a Gaussian density of states needs a positive width in eV, found {width}: or use the tetrahedron method")
+    shares = _check_projections(projections, energies.shape) * weights[:, None, None]
+    reach = GAUSSIAN_REACH * width
+    near = (energies > grid.min() - reach) & (energies < grid.max() + reach)
+    levels, shares = energies[near], shares[near]
+    dos = np.zeros((shares.shape[1], len(grid)))
+    step = max(1, 2**22 // len(grid))
+    for start in range(0, len(levels), step):
+        x = (grid - levels[start : start + step, None]) / width
+        dos += shares[start : start + step].T @ np.exp(-0.5 * x**2)
+    dos *= spin_degeneracy / (width * np.sqrt(2 * np.pi))
+    return dos[0] if projections is None else dos
+
+
+def compute_dos_tetrahedron(energies, cell, grid, *, spin_degeneracy: int = 2, projections=None) -> np.ndarray:
+    """States per eV and cell at ``grid`` by linear interpolation in tetrahedra (Bloechl, Phys. Rev. B 49, 16223 (1994)).
+
+    energies (n1, n2, n3, n) eV on a full regular mesh (KMesh.unfold gives it; n3 = 1 makes triangles);
+    cell (3, 3) Angstrom, rows; grid (G,) eV, ascending. projections (n1, n2, n3, n, P) as in compute_dos.
+    A band without any dispersion has no finite density of states and does not appear.
+    """
+    energies, grid = np.asarray(energies, dtype=float), np.asarray(grid, dtype=float)
+    if energies.ndim != 4 or grid.ndim != 1 or (np.diff(grid) <= 0).any():
+        raise ValueError(f"expected energies (n1, n2, n3, n) and an ascending grid, found {energies.shape} and {grid.shape}")
+    size = energies.shape[:3]
+    shares = _check_projections(projections, energies.shape)
+    corners = split_cell(cell, size)
+    dos = np.zeros((shares.shape[-1], len(grid)))
+    for band in range(energies.shape[3]):
+        values = _tetrahedron_corners(energies[..., band], corners)
+        order = np.argsort(values, axis=1)
+        values = np.take_along_axis(values, order, axis=1)
+        weights = None
+        if projections is not None:
+            weights = _tetrahedron_corners(shares[:, :, :, band], corners)
+            weights = np.take_along_axis(weights, order[..., None], axis=1)
+        _add_tetrahedra(dos, values, weights, grid)
+    dos *= spin_degeneracy / (6 * np.prod(size))
+    return dos[0] if projections is None else dos
+
+
+def split_cell(cell, size) -> np.ndarray:
+    """Six tetrahedra around the shortest diagonal of a mesh cell: (6, 4, 3) corners, each coordinate 0 or 1."""
+    steps = np.linalg.pinv(np.asarray(cell, dtype=float)).T / np.asarray(size)[:, None]
+    flips = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
+    shortest = flips[np.argmin([np.linalg.norm((1 - 2 * flip) @ steps) for flip in flips])]
+    paths = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+    unit = np.eye(3, dtype=int)
+    tetrahedra = [np.cumsum([np.zeros(3, int), *unit[list(path)]], axis=0) for path in paths]
+    return np.array(tetrahedra) ^ shortest
+
+
+def _tetrahedron_corners(values: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Values on the periodic mesh at the corners of all tetrahedra: (6 n1 n2 n3, 4, ...)."""
+    rolled = {tuple(c): np.roll(values, -c, axis=(0, 1, 2)).reshape(-1, *values.shape[3:]) for c in corners.reshape(-1, 3)}
+    return np.concatenate([np.stack([rolled[tuple(c)] for c in tetrahedron], axis=1) for tetrahedron in corners])
+
+
+def _add_tetrahedra(dos: np.ndarray, values: np.ndarray, weights: np.ndarray | None, grid: np.ndarray):
+    """Add the density of states of tetrahedra with ascending corner energies ``values`` (T, 4) to ``dos`` (P, G)."""
+    first = np.searchsorted(grid, values[:, 0])
+    count = np.searchsorted(grid, values[:, 3], side="right") - first
+    # One row per pair of a tetrahedron and a grid energy inside it.
+    owner = np.repeat(np.arange(len(values)), count)
+    point = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + first[owner]
+    density = _cut_density(values[owner], grid[point], None if weights is None else weights[owner])
+    for row, values_on_grid in zip(dos, density.T, strict=True):
+        row += np.bincount(point, values_on_grid, minlength=len(grid))
+
+
+# The cut e(k) = E through a tetrahedron with corners 0..3 of ascending energy: one triangle below the second
+# corner and above the third, two in between. Each is given by two edges (a, b), whose shares f_ab =
+# (E - e_b) / (e_a - e_b) give its density of states 3 f f / (e_3 - e_0), and by the three edges it has its vertices on.
+TRIANGLES = (
+    (0, ((1, 0), (2, 0)), ((0, 1), (0, 2), (0, 3))),
+    (1, ((1, 2), (2, 0)), ((0, 3), (0, 2), (1, 2))),
+    (1, ((2, 1), (1, 3)), ((0, 3), (1, 2), (1, 3))),
+    (2, ((1, 3), (2, 3)), ((0, 3), (1, 3), (2, 3))),
+)
+
+
+def _cut_density(e: np.ndarray, energy: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Density of states of tetrahedra e (M, 4), ascending, at one energy (M,) each, times the mean weight on the cut: (M, P)."""
+    interval = (energy >= e[:, 1]).astype(int) + (energy >= e[:, 2])
+    out = np.zeros((len(e), 1 if weights is None else weights.shape[2]))
+    for where, shares, edges in TRIANGLES:
+        m = np.nonzero(interval == where)[0]
+        corner, x = e[m], energy[m]
+
+        def share(a, b, corner=corner, x=x):
+            return (x - corner[:, b]) / (corner[:, a] - corner[:, b])
+
+        # A corner hit exactly by the energy where corners coincide gives 0 / 0: a set of measure zero.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            density = 3 * share(*shares[0]) * share(*shares[1]) / (corner[:, 3] - corner[:, 0])
+            density = np.nan_to_num(density, nan=0.0, posinf=0.0, neginf=0.0)
+            if weights is None:
+                out[m, 0] += density
+                continue
+            mean = sum(
+                np.nan_to_num(share(a, b))[:, None] * weights[m, a] + np.nan_to_num(share(b, a))[:, None] * weights[m, b]
+                for a, b in edges
+            )
+        out[m] += density[:, None] * mean / 3
+    return out
+
+
+def _check_projections(projections, shape: tuple[int, ...]) -> np.ndarray:
+    if projections is None:
+        return np.ones((*shape, 1))
+    projections = np.asarray(projections, dtype=float)
+    if projections.ndim != len(shape) + 1 or projections.shape[:-1] != shape:
+        raise ValueError(f"expected projections {(*shape, 'P')}, found {projections.shape}")
+    return projections

@@ -1,0 +1,129 @@
+"""KMesh: regular k-point meshes in the order of ase.dft.kpoints.monkhorst_pack, and their reduction by symmetry."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class KMesh:
+    """The k-points to solve and the full mesh they stand for.
+
+    kpts (K, 3) fractional, weights (K,) with sum 1; size (3,) of the mesh, None for a list;
+    full_kpts (F, 3); full_to_irreducible (F,): full_kpts[f] is equivalent to kpts[full_to_irreducible[f]].
+    """
+
+    kpts: np.ndarray
+    weights: np.ndarray
+    size: tuple[int, int, int] | None
+    full_kpts: np.ndarray
+    full_to_irreducible: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.kpts)
+
+    def unfold(self, energies) -> np.ndarray:
+        """Values per irreducible k, (K, ...), on the full mesh: (n1, n2, n3, ...), or (F, ...) for a list."""
+        full = np.asarray(energies)[self.full_to_irreducible]
+        return full if self.size is None else full.reshape(*self.size, *full.shape[1:])
+
+    def reduced_by(self, rotations) -> "KMesh":
+        """This mesh reduced further by operations k -> W k, W (G, 3, 3) integers, a group.
+
+        Operations that do not map the mesh onto itself are not used. Whether E(W k) = E(k) holds
+        for a Hamiltonian is the caller's to know (symmetry.find_band_symmetry checks it).
+        """
+        if self.size is None:
+            raise ValueError("only a regular mesh can be reduced by rotations, not a list of k-points")
+        size = np.array(self.size)
+        # Twice the position in units of the mesh step: integers, so no tolerance is needed.
+        doubled = np.rint(2 * self.full_kpts * size).astype(int)
+        representative = np.arange(len(doubled))
+        for rotation in np.asarray(rotations, dtype=int):
+            image = _image_on_mesh(rotation, doubled, size)
+            if image is not None:
+                representative = np.minimum(representative, image)
+        # Under a group the smallest image is the same for every member of an orbit; joining with the
+        # present reduction needs the transitive closure.
+        merged = _join(representative, self.full_to_irreducible)
+        first, full_to_irreducible, counts = np.unique(merged, return_inverse=True, return_counts=True)
+        return replace(
+            self,
+            kpts=self.full_kpts[first],
+            weights=counts / len(merged),
+            full_to_irreducible=full_to_irreducible.ravel(),
+        )
+
+
+def make_mesh(size, *, gamma: bool = False, time_reversal: bool = True) -> KMesh:
+    """Monkhorst-Pack mesh of size (n1, n2, n3) (Phys. Rev. B 13, 5188 (1976)).
+
+    gamma=False: k = (2 g + 1 - n) / (2 n), which for even n avoids Gamma; gamma=True moves even
+    axes by half a step so that Gamma is on the mesh. time_reversal: keep one of k and -k.
+    """
+    size = check_mesh_size(size)
+    indices = np.indices(size).transpose(1, 2, 3, 0).reshape(-1, 3)
+    full = (indices + 0.5) / size - 0.5
+    if gamma:
+        full = full + np.where(np.array(size) % 2 == 0, 0.5 / np.array(size), 0.0)
+    count = len(full)
+    mesh = KMesh(full, np.full(count, 1 / count), size, full, np.arange(count))
+    return mesh.reduced_by([-np.eye(3, dtype=int)]) if time_reversal else mesh
+
+
+def make_list(kpts, weights=None) -> KMesh:
+    """An explicit list of k-points (K, 3), equally weighted unless weights (K,) are given."""
+    from .bloch import check_kpts
+
+    kpts = check_kpts(kpts)
+    weights = np.ones(len(kpts)) if weights is None else np.asarray(weights, dtype=float)
+    if weights.shape != (len(kpts),) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
+        raise ValueError(f"expected {len(kpts)} weights, not negative, with a positive sum; found {weights}")
+    return KMesh(kpts, weights / weights.sum(), None, kpts, np.arange(len(kpts)))
+
+
+def find_mesh_size(structure, density: float) -> tuple[int, int, int]:
+    """Mesh with at least ``density`` k-points per inverse Angstrom along each periodic axis, 1 along the others.
+
+    structure: anything with cell and pbc. n = density * |b|, rounded up, |b| with the factor 2 pi (as ASE does).
+    """
+    if not np.isfinite(density) or density <= 0:
+        raise ValueError(f"expected a positive k-point density in Angstrom, found {density}")
+    cell, pbc = np.asarray(structure.cell, dtype=float), np.asarray(structure.pbc, dtype=bool)
+    reciprocal = np.linalg.norm(2 * np.pi * np.linalg.pinv(cell).T, axis=1)
+    return tuple(int(np.ceil(density * b - 1e-9)) if periodic else 1 for b, periodic in zip(reciprocal, pbc, strict=True))
+
+
+def check_mesh_size(size) -> tuple[int, int, int]:
+    """size as three positive ints; ValueError otherwise."""
+    values = np.asarray(size)
+    if values.shape != (3,) or (values != np.rint(values)).any() or (values < 1).any():
+        raise ValueError(f"expected a mesh of three positive whole numbers such as (6, 6, 1), found {size!r}")
+    return tuple(int(n) for n in values)
+
+
+def _image_on_mesh(rotation: np.ndarray, doubled: np.ndarray, size: np.ndarray) -> np.ndarray | None:
+    """Index of W k on the mesh for each k, or None if some image lies between mesh points.
+
+    k_a = doubled_a / (2 n_a), so (W k)_a in doubled units is n_a sum_b W_ab doubled_b / n_b.
+    """
+    common = np.lcm.reduce(size)
+    numerator = (doubled * (common // size)) @ rotation.T * size
+    if (numerator % common).any():
+        return None
+    step, odd = np.divmod(numerator // common - doubled[0], 2)
+    if odd.any():
+        return None
+    return np.ravel_multi_index(tuple((step % size).T), tuple(size))
+
+
+def _join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Smallest member of the joint classes of two partitions of the same points."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(first)
+    anchors = np.unique(second, return_index=True)[1][np.unique(second, return_inverse=True)[1].ravel()]
+    links = coo_array((np.ones(2 * count), (np.tile(np.arange(count), 2), np.concatenate([first, anchors]))), shape=(count, count))
+    labels = connected_components(links, directed=False)[1]
+    return np.unique(labels, return_index=True)[1][labels]

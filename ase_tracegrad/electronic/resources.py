@@ -1,0 +1,59 @@
+"""How many k-points to solve at a time: memory and cores of this machine."""
+
+import os
+from pathlib import Path
+
+# Matrices of N x N complex numbers alive per k-point in the dense solver: H, S, factor, two stages
+# of the reduction and LAPACK's work space; two more for vectors.
+MATRICES_VALUES, MATRICES_VECTORS = 6, 8
+# Enough small problems per batch that Python costs nothing, and no more, so that progress is seen.
+ORBITALS_PER_BATCH = 2048
+
+
+class ProblemTooLargeError(MemoryError):
+    """A problem that does not fit into memory; the message gives the numbers and what to do."""
+
+
+def plan_chunks(
+    n_orbitals: int, n_kpts: int, *, eigenvectors: bool, memory: float | None = None, threads: int | None = None
+) -> tuple[int, int]:
+    """Threads and k-points per chunk such that everything alive at once fits into ``memory`` bytes.
+
+    Raises ProblemTooLargeError if not even one k-point does.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"expected at least one thread, found {threads}")
+    budget = available_memory() / 2 if memory is None else float(memory)
+    matrix = 16.0 * n_orbitals**2
+    result = n_kpts * (8 * n_orbitals + (matrix if eigenvectors else 0))
+    per_kpt = (MATRICES_VECTORS if eigenvectors else MATRICES_VALUES) * matrix
+    fitting = int((budget - result) // per_kpt)
+    if fitting < 1:
+        needed = result + per_kpt
+        advice = (
+            "ask for fewer k-points, or for energies without eigenvectors" if eigenvectors else "use solve_window for a few states"
+        )
+        raise ProblemTooLargeError(
+            f"{n_kpts} k-points of {n_orbitals} orbitals need {needed / 2**30:.2f} GiB, "
+            f"{budget / 2**30:.2f} GiB may be used: {advice}, or raise memory="
+        )
+    workers = min(threads or available_cores(), n_kpts, fitting)
+    chunk = min(fitting // workers, max(1, ORBITALS_PER_BATCH // n_orbitals), -(-n_kpts // workers))
+    return workers, max(1, chunk)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> float:
+    """Bytes that can be allocated without swapping, as far as the system tells."""
+    information = Path("/proc/meminfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024.0 * int(line.split()[1])
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 4.0 * 2**30

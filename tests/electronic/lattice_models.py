@@ -1,0 +1,40 @@
+"""Small lattice models with known answers."""
+
+import numpy as np
+
+from ase_tracegrad.basis import OrbitalLayout
+from ase_tracegrad.blocks import BlockMatrix
+
+
+def add_adjoints(blocks: dict) -> dict:
+    """Complete {(i, j, R): block} with (j, i, -R)."""
+    return blocks | {(j, i, tuple(-x for x in r)): np.conj(np.asarray(b)).T for (i, j, r), b in blocks.items()}
+
+
+def graphene_model(hopping: float = -2.7, overlap: float = 0.1, onsite: float = 0.0):
+    """One orbital per atom, nearest neighbours: E = (onsite +- hopping |f|) / (1 +- overlap |f|); Dirac point at K."""
+    layout = OrbitalLayout(((0,), (0,)))
+    bonds = [(0, 1, (0, 0, 0)), (0, 1, (-1, 0, 0)), (0, 1, (0, -1, 0))]
+    diagonal = {(i, i, (0, 0, 0)): [[1.0]] for i in range(2)}
+    h = {key: [[onsite]] for key in diagonal} | add_adjoints({bond: [[hopping]] for bond in bonds})
+    s = diagonal | add_adjoints({bond: [[overlap]] for bond in bonds})
+    return BlockMatrix.from_blocks(layout, h), BlockMatrix.from_blocks(layout, s)
+
+
+def random_model(shells=((0, 1), (0, 0, 1)), *, seed=0, spinor=False, complex_values=False, overlap=0.05):
+    """Random Hermitian H(R), and S(R) close to one, on the nine cells around the origin in the plane."""
+    rng = np.random.default_rng(seed)
+    layout = OrbitalLayout(shells)
+    spins = 2 if spinor else 1
+    h, s = {}, {}
+    for r in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (1, -1, 0)]:
+        for i in range(layout.n_atoms):
+            for j in range(i if r == (0, 0, 0) else 0, layout.n_atoms):
+                shape = (spins * layout.sizes[i], spins * layout.sizes[j])
+                block = rng.normal(size=shape) + (1j * rng.normal(size=shape) if spinor or complex_values else 0)
+                small = overlap * rng.normal(size=(layout.sizes[i], layout.sizes[j]))
+                if r == (0, 0, 0) and i == j:
+                    block, small = (block + block.conj().T) / 2, np.eye(len(small))
+                h[i, j, r], s[i, j, r] = block, small
+    kind = "spinor" if spinor else "none"
+    return BlockMatrix.from_blocks(layout, add_adjoints(h), kind), BlockMatrix.from_blocks(layout, add_adjoints(s))

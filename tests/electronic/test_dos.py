@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from ase.dft.dos import lti_dos
+from ase.parallel import world
+
+from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.dos import compute_dos, compute_dos_tetrahedron, split_cell
+from ase_tracegrad.electronic.kmesh import make_mesh
+
+CELL = np.array([[2.46, 0, 0], [-1.23, 2.13, 0], [0, 0, 15.0]])
+GRID = np.linspace(-12, 16, 4001)
+
+
+def integral(dos):
+    return float(np.sum(dos)) * (GRID[1] - GRID[0])
+
+
+def test_gaussian_holds_all_states(graphene):
+    mesh = make_mesh((8, 8, 1))
+    dos = compute_dos(compute_bands(*graphene, mesh.kpts), mesh.weights, GRID, width=0.2)
+    assert abs(integral(dos) - 4) < 1e-9
+    one = compute_dos([[0.0]], [1.0], GRID, width=0.3, spin_degeneracy=1)
+    assert abs(one.max() - 1 / (0.3 * np.sqrt(2 * np.pi))) < 1e-4
+
+
+def test_projections_add_up_to_the_total(graphene):
+    mesh = make_mesh((8, 8, 1))
+    energies = compute_bands(*graphene, mesh.kpts)
+    shares = np.random.default_rng(0).dirichlet([1, 1, 1], size=energies.shape)
+    gaussian = compute_dos(energies, mesh.weights, GRID, width=0.2, projections=shares)
+    assert np.abs(gaussian.sum(axis=0) - compute_dos(energies, mesh.weights, GRID, width=0.2)).max() < 1e-12
+    full, full_shares = mesh.unfold(energies), mesh.unfold(shares)
+    linear = compute_dos_tetrahedron(full, CELL, GRID, projections=full_shares)
+    assert np.abs(linear.sum(axis=0) - compute_dos_tetrahedron(full, CELL, GRID)).max() < 1e-10
+
+
+def mesh_energies(size):
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(*size, 3)) * 2 + [-3, 1, 6]
+
+
+@pytest.mark.parametrize("size", [(4, 4, 4), (5, 3, 1), (6, 1, 1)])
+def test_tetrahedra_equal_ase(size):
+    energies = mesh_energies(size)
+    expected = np.empty((2, len(GRID)))
+    weights = np.random.default_rng(2).uniform(size=(*energies.shape, 2))
+    lti_dos(split_cell(CELL, size), energies, weights, GRID, expected, world)
+    ours = compute_dos_tetrahedron(energies, CELL, GRID, spin_degeneracy=1, projections=weights)
+    # lti_dos leaves out the division by the number of mesh points.
+    assert np.abs(ours - expected / np.prod(size)).max() < 1e-8 * np.abs(ours).max()
+
+
+def test_tetrahedra_hold_all_states():
+    assert abs(integral(compute_dos_tetrahedron(mesh_energies((5, 5, 5)), CELL, GRID)) - 6) < 1e-3
+
+
+def test_free_electrons_in_two_dimensions():
+    """E = |k|^2 has a constant density of states inside the circle that fits into the cell."""
+    n = 60
+    k = (np.arange(n) - n // 2) / n
+    energies = (k[:, None] ** 2 + k[None, :] ** 2)[:, :, None, None]
+    grid = np.linspace(0.02, 0.2, 50)
+    dos = compute_dos_tetrahedron(energies, np.eye(3), grid, spin_degeneracy=1)
+    assert np.abs(dos - np.pi).max() < 0.15
+    assert abs(dos.mean() - np.pi) < 0.01
+
+
+def test_shortest_diagonal_is_used():
+    """Oblique cell: the two short diagonals of the reciprocal parallelogram differ."""
+    for sign in (1, -1):
+        cell = np.linalg.inv([[1, 0, 0], [sign * 0.5, 0.8, 0], [0, 0, 1.0]]).T
+        tetrahedra = split_cell(cell, (1, 1, 1))
+        assert abs(np.abs(np.linalg.det((tetrahedra[:, 1:] - tetrahedra[:, :1]).astype(float))).sum() / 6 - 1) < 1e-12
+        ends = tetrahedra[0][[0, 3]]
+        diagonal = ends[1] - ends[0]
+        assert diagonal[0] * diagonal[1] == -sign
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="positive width"):
+        compute_dos([[0.0]], [1.0], GRID, width=0.0)
+    with pytest.raises(ValueError, match="expected energies"):
+        compute_dos([0.0], [1.0], GRID, width=0.1)
+    with pytest.raises(ValueError, match="ascending"):
+        compute_dos_tetrahedron(mesh_energies((2, 2, 2)), CELL, GRID[::-1])
+    with pytest.raises(ValueError, match="projections"):
+        compute_dos([[0.0]], [1.0], GRID, width=0.1, projections=[[1.0]])

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from ase.dft.bandgap import bandgap
+
+from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.gap import find_band_gap
+from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic.occupations import ElectronCountError
+
+KPTS = np.array([[0, 0, 0], [0.25, 0, 0], [0.5, 0, 0.0]])
+
+
+def test_indirect_gap_and_where_it_is():
+    gap = find_band_gap([[-3.0, -1.0, 2.0], [-2.0, -0.4, 1.5], [-2.0, -0.2, 1.9]], KPTS, 4)
+    assert (gap.gap, gap.direct_gap, gap.vbm, gap.cbm) == pytest.approx((1.7, 1.9, -0.2, 1.5))
+    assert gap.k_vbm[0] == 0.5 and gap.k_cbm[0] == 0.25 and gap.k_direct[0] == 0.25
+    assert gap.kind == "insulator" and not gap.is_direct and not gap.is_metal
+    assert "indirect" in str(gap)
+
+
+def test_overlapping_bands():
+    gap = find_band_gap([[-1.0, 0.5], [0.8, 1.0], [-0.5, 1.0]], KPTS, 2)
+    assert gap.gap == pytest.approx(-0.3) and gap.direct_gap == pytest.approx(0.2)
+    assert gap.kind == "metal" and "overlap by 0.3" in str(gap)
+
+
+def test_odd_electrons_make_a_metal():
+    gap = find_band_gap([[-1.0, 0.5], [0.8, 1.0], [-0.5, 1.0]], KPTS, 3)
+    assert gap.is_metal and gap.n_filled is None and gap.gap == 0.0
+    assert "partly filled" in str(gap)
+    spinor = find_band_gap([[-1.0, 0.5], [0.1, 1.0], [-0.5, 1.0]], KPTS, 1, spin_degeneracy=1)
+    assert spinor.gap == pytest.approx(0.4)
+
+
+def test_graphene_touches_at_k(graphene):
+    mesh = make_mesh((6, 6, 1), gamma=True)
+    gap = find_band_gap(compute_bands(*graphene, mesh.kpts), mesh.kpts, 2)
+    assert gap.kind == "semimetal" and gap.is_metal and abs(gap.gap) < 1e-9
+    assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-12
+    assert "touch at k = " in str(gap)
+
+
+def test_agrees_with_ase_for_an_insulator():
+    rng = np.random.default_rng(0)
+    energies = np.sort(rng.normal(size=(20, 6)), axis=1) + np.repeat([-3.0, 3.0], 3)
+    kpts = rng.uniform(-0.5, 0.5, size=(20, 3))
+    gap = find_band_gap(energies, kpts, 6)
+    expected, (_, k_vbm, _), (_, k_cbm, _) = bandgap(eigenvalues=energies[None], efermi=0.0, output=None)
+    assert gap.gap == pytest.approx(expected)
+    assert (gap.k_vbm == kpts[k_vbm]).all() and (gap.k_cbm == kpts[k_cbm]).all()
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ElectronCountError):
+        find_band_gap(np.zeros((3, 2)), KPTS, 0)
+    with pytest.raises(ValueError, match="empty band"):
+        find_band_gap(np.zeros((3, 2)), KPTS, 4)
+    with pytest.raises(ValueError, match="3 k-points"):
+        find_band_gap(np.zeros((2, 2)), KPTS, 2)
+    with pytest.raises(ValueError, match="not finite"):
+        find_band_gap(np.full((3, 2), np.nan), KPTS, 2)
