@@ -57,7 +57,7 @@ class BlockMatrix:
         """From {(i, j, (R1, R2, R3)): block}."""
         spins = 2 if spin == "spinor" else 1
         for (i, j, shift), block in blocks.items():
-            expected = (spins * layout.sizes[i], spins * layout.sizes[j])
+            expected = (spins * int(layout.sizes[i]), spins * int(layout.sizes[j]))
             if np.shape(block) != expected:
                 raise ValueError(f"block {(i, j, tuple(shift))} must have shape {expected}, found {np.shape(block)}")
         return cls(

@@ -20,6 +20,7 @@ from .sample import FormatError, ReferenceBands, Sample
 FORMAT = "ase_tracegrad-store"
 VERSION = 1
 ROUNDING = {"hamiltonian": 2.0**28, "overlap": 2.0**34}
+LARGEST_RESIDUAL = 1e-6  # eV or 1; one of two adjoint blocks is dropped, so they must agree
 
 
 class StoreWriter:
@@ -104,6 +105,10 @@ class StoreReader:
         except (KeyError, OSError, ValueError, AttributeError) as error:
             raise FormatError(f"{self.path}: sample {name!r} is damaged or incomplete: {error}") from error
 
+    def split(self, name: str) -> str | None:
+        """The split a sample was put in (train, validation, test), without reading its matrices."""
+        return json.loads(self._file["samples"][name].attrs["info"]).get("split")
+
     def __iter__(self) -> Iterator[Sample]:
         return (self[name] for name in self.names)
 
@@ -119,6 +124,9 @@ class StoreReader:
 
 
 def _write_matrix(group: h5py.Group, matrix: BlockMatrix, rounding: float):
+    residual = matrix.hermiticity_residual()
+    if residual > LARGEST_RESIDUAL:
+        raise ValueError(f"{group.name}: only Hermitian matrices can be packed; |M_ij(R) - M_ji(-R)^dagger| reaches {residual:.1e}")
     keys = np.hstack([matrix.pairs, matrix.shifts])
     partner = np.hstack([matrix.pairs[:, ::-1], -matrix.shifts])
     first_difference = (keys != partner).argmax(axis=1)
@@ -130,7 +138,7 @@ def _write_matrix(group: h5py.Group, matrix: BlockMatrix, rounding: float):
         ("shifts", kept.shifts.astype(np.int16)),
         ("values", np.round(kept.values * rounding) / rounding),
     ):
-        group.create_dataset(key, data=data, compression="gzip", shuffle=True)
+        group.create_dataset(key, data=data, compression="gzip", shuffle=True, fletcher32=True)
 
 
 def _read_matrix(group: h5py.Group, layout) -> BlockMatrix:
