@@ -1,2 +1,87 @@
+"""Training data as the network sees it: a GraphBatch with label blocks on its pairs."""
+
 import hashlib
-def content_hash(reader): return ""
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..graph import NeighborGraph, build_graph
+from ..io.sample import Sample
+from ..io.store import StoreReader
+from ..nn.assembly import from_block_matrix
+from ..nn.batch import GraphBatch, make_batch
+from ..nn.network import HamiltonianNetwork
+
+
+@dataclass(frozen=True)
+class LabelledGraph:
+    """One structure with labels: offsite (E, U, U), onsite (N, U, U) of H in eV, the same of S, and where orbitals exist.
+
+    offsite_mask, onsite_mask: 1 where both orbitals exist, 0 in the padding; None if nothing is padded.
+    """
+
+    name: str
+    sample: Sample
+    graph: NeighborGraph
+    batch: GraphBatch
+    offsite: Tensor
+    onsite: Tensor
+    offsite_overlap: Tensor
+    onsite_overlap: Tensor
+    offsite_mask: Tensor | None
+    onsite_mask: Tensor | None
+
+
+def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: torch.dtype = torch.float32) -> LabelledGraph:
+    """Prepare one sample for a network."""
+    config, shells = network.config, network.shells
+    graph = build_graph(sample.structure, dict.fromkeys(network.elements, config.cutoff / 2))
+    batch = make_batch([graph], network.elements, message_cutoff=config.message_cutoff, lmax=network.lmax, dtype=dtype)
+    offsite, onsite = from_block_matrix(sample.hamiltonian, graph, batch, shells, dtype)
+    offsite_overlap, onsite_overlap = from_block_matrix(sample.overlap, graph, batch, shells, dtype)
+    offsite_mask = onsite_mask = None
+    if any(len(index) < shells.size for index in shells.index.values()):
+        exists = torch.zeros(len(network.elements), shells.size, dtype=dtype)
+        for row, z in enumerate(network.elements):
+            exists[row, torch.from_numpy(shells.index[z])] = 1
+        atoms = exists[batch.species]
+        onsite_mask = atoms[:, :, None] * atoms[:, None, :]
+        offsite_mask = atoms[batch.receiver][:, :, None] * atoms[batch.sender][:, None, :]
+    return LabelledGraph(
+        name, sample, graph, batch, offsite, onsite, offsite_overlap, onsite_overlap, offsite_mask, onsite_mask
+    )
+
+
+def load_labelled(path, network: HamiltonianNetwork, splits: Iterable[str], *, limit: int = 0) -> dict[str, list[LabelledGraph]]:
+    """{split: graphs} of a packed file whose samples name their split in info['split'].
+
+    limit > 0 keeps the first samples of each split only.
+    """
+    data: dict[str, list[LabelledGraph]] = {split: [] for split in splits}
+    with StoreReader(path) as store:
+        for name in tqdm(store.names, desc="reading labels", disable=None, leave=False):
+            split = store.split(name)
+            if split in data and not (limit and len(data[split]) >= limit):
+                data[split].append(label_graph(name, store[name], network))
+    empty = [split for split, graphs in data.items() if not graphs]
+    if empty:
+        raise ValueError(f"{path} holds no sample of split(s) {empty}; samples must name their split in info['split']")
+    return data
+
+
+def content_hash(store: StoreReader) -> str:
+    """SHA-256 of names, structures and matrices: equal labels give an equal hash, whatever the file's bytes."""
+    digest = hashlib.sha256()
+    for name in store.names:
+        sample = store[name]
+        digest.update(name.encode())
+        for array in (sample.structure.numbers, sample.structure.positions, sample.structure.cell):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for matrix in (sample.hamiltonian, sample.overlap):
+            for array in (matrix.pairs, matrix.shifts, matrix.values):
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

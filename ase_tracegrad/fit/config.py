@@ -1,0 +1,116 @@
+"""TrainingConfig: one YAML file, one frozen dataclass; an unknown key is an error that names it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..nn.config import ConfigError, NetworkConfig, config_from_dict
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """elements: 'l1' or 'mse'; onsite_weight: weight of on-site elements; trace_weight: lambda of TraceGrad's joint loss
+    (loss_H + lambda * stopgrad(loss_H / loss_T) * loss_T), lowered to zero over the run if trace_decay; trace_label:
+    'layer-norm', 'log' or 'raw'; band_weight: the same kind of relative weight for first-order band errors, from the fraction
+    band_start of the run on, at band_kpts random k up to band_above_fermi eV over the Fermi level."""
+
+    elements: str = "l1"
+    onsite_weight: float = 1.0
+    trace_weight: float = 0.3
+    trace_decay: bool = False
+    trace_label: str = "layer-norm"
+    band_weight: float = 0.0
+    band_start: float = 0.4
+    band_kpts: int = 8
+    band_above_fermi: float = 4.0
+
+    def __post_init__(self):
+        if self.elements not in ("l1", "mse"):
+            raise ConfigError(f"loss.elements must be 'l1' or 'mse', found {self.elements!r}")
+        if self.trace_label not in ("layer-norm", "log", "raw"):
+            raise ConfigError(f"loss.trace_label must be 'layer-norm', 'log' or 'raw', found {self.trace_label!r}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW. clip: gradients are cut at this multiple of their running norm; ema: decay of the averaged weights."""
+
+    learning_rate: float = 6e-3
+    weight_decay: float = 0.0
+    batch_size: int = 1
+    clip: float = 1.5
+    ema: float = 0.995
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """kind: 'one-cycle' (warm-up over the fraction warmup, then cosine to learning_rate * final) or 'plateau'
+    (times factor when the validation error has not improved for patience validations)."""
+
+    epochs: int = 300
+    kind: str = "one-cycle"
+    warmup: float = 0.1
+    final: float = 1e-3
+    factor: float = 0.5
+    patience: int = 10
+
+    def __post_init__(self):
+        if self.kind not in ("one-cycle", "plateau"):
+            raise ConfigError(f"schedule.kind must be 'one-cycle' or 'plateau', found {self.kind!r}")
+        if self.epochs < 1:
+            raise ConfigError(f"schedule.epochs must be at least 1, found {self.epochs}")
+
+
+@dataclass(frozen=True)
+class CardConfig:
+    """What the model card says that cannot be measured: name, one-sentence description, label noise of bands in meV."""
+
+    name: str = "unnamed"
+    description: str = ""
+    label_noise_mev: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """data: packed file; limit: samples per split (0: all); validate_every: epochs; validate_bands: structures whose bands
+    are compared at each validation; everything random follows from seed."""
+
+    data: str
+    out: str
+    seed: int = 0
+    limit: int = 0
+    standardize: bool = True
+    validate_every: int = 10
+    validate_bands: int = 4
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    card: CardConfig = field(default_factory=CardConfig)
+
+
+def load_config(path, overrides: list[str] = ()) -> TrainingConfig:
+    """Read YAML and apply 'section.key=value' overrides (values are YAML)."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no configuration file at {path}")
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+        for override in overrides:
+            key, separator, value = override.partition("=")
+            if not separator:
+                raise ConfigError(f"--set expects section.key=value, found {override!r}")
+            _assign(data, key.strip().split("."), yaml.safe_load(value), override)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    return config_from_dict(TrainingConfig, data)
+
+
+def _assign(data: dict[str, Any], keys: list[str], value, override: str):
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"--set {override}: {key!r} is not a section")
+    data[keys[-1]] = value

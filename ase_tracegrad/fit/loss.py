@@ -1,0 +1,77 @@
+"""Training losses: matrix elements, trace labels, and first-order errors of the bands. Energies in meV."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from torch import Tensor
+
+from ..nn.network import Prediction
+from .dataset import LabelledGraph
+
+MEV = 1000.0
+
+
+def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, onsite_weight: float, kind: str) -> Tensor:
+    """Mean absolute ('l1') or squared ('mse') error of the elements, meV or meV^2; on-site elements count onsite_weight times.
+
+    The labels are multiplied by the envelope of the cut-off, so nothing has to be learned that the model cannot express.
+    """
+    offsite = (prediction.offsite - graph.offsite * envelope[:, None, None]) * MEV
+    onsite = (prediction.onsite - graph.onsite) * MEV
+    count = offsite.numel() + onsite.numel()
+    if graph.offsite_mask is not None and graph.onsite_mask is not None:
+        offsite, onsite = offsite * graph.offsite_mask, onsite * graph.onsite_mask
+        count = graph.offsite_mask.sum() + graph.onsite_mask.sum()
+    if kind == "mse":
+        return (offsite.square().sum() + onsite_weight * onsite.square().sum()) / count
+    return (offsite.abs().sum() + onsite_weight * onsite.abs().sum()) / count
+
+
+def trace_loss(prediction: Prediction, labels: tuple[Tensor, Tensor]) -> Tensor:
+    """Mean absolute error of the trace labels."""
+    offsite = (prediction.offsite_trace - labels[0]).abs().sum()
+    onsite = (prediction.onsite_trace - labels[1]).abs().sum()
+    return (offsite + onsite) / (labels[0].numel() + labels[1].numel())
+
+
+@dataclass(frozen=True)
+class BlochStates:
+    """Eigenvectors of the labels at some k: phases (Kn, E) of the pairs, coefficients (Kn, N*U, n) over padded orbitals."""
+
+    phases: Tensor
+    coefficients: list[Tensor]
+
+
+def make_bloch_states(graph: LabelledGraph, padded_index: np.ndarray, n_kpts: int, above_fermi: float, seed: int) -> BlochStates:
+    """Eigenvectors at random k (in the periodic directions), up to above_fermi eV over the Fermi level.
+
+    padded_index: positions of the structure's orbitals among the N * U padded ones.
+    """
+    sample = graph.sample
+    kpts = np.random.default_rng(seed).random((n_kpts, 3)) * sample.structure.pbc
+    shifts = graph.graph.shifts[graph.graph.n_onsite :][graph.batch.pair_order]
+    size = graph.onsite.shape[0] * graph.onsite.shape[1]
+    coefficients = []
+    for h, s in zip(sample.hamiltonian.bloch(kpts), sample.overlap.bloch(kpts), strict=True):
+        _, c = eigh(h, s, subset_by_value=(-np.inf, sample.info["fermi_level"] + above_fermi), driver="gvx")
+        padded = np.zeros((size, c.shape[1]), dtype=np.complex64)
+        padded[padded_index] = c
+        coefficients.append(torch.from_numpy(padded))
+    phases = torch.from_numpy(np.exp(2j * np.pi * kpts @ shifts.T).astype(np.complex64))
+    return BlochStates(phases, coefficients)
+
+
+def band_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, states: BlochStates, pick: int) -> Tensor:
+    """Mean |<n|dH(k)|m>| over the label's states at one k, meV: first-order shifts (diagonal) and mixing."""
+    n, u = graph.onsite.shape[:2]
+    offsite = ((prediction.offsite - graph.offsite * envelope[:, None, None]) * MEV).flatten(1)
+    onsite = ((prediction.onsite - graph.onsite) * MEV).flatten(1)
+    dense = torch.zeros(n * n, u * u, dtype=torch.complex64)
+    dense = dense.index_add(0, graph.batch.receiver * n + graph.batch.sender, offsite * states.phases[pick][:, None])
+    dense = dense.index_add(0, torch.arange(n) * (n + 1), onsite.to(torch.complex64))
+    dense = dense.view(n, n, u, u).permute(0, 2, 1, 3).reshape(n * u, n * u)
+    c = states.coefficients[pick]
+    projected = c.conj().T @ dense @ c
+    return torch.diagonal(projected).real.abs().mean() + torch.view_as_real(projected).abs().mean()

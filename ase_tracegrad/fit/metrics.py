@@ -1,0 +1,117 @@
+"""Errors of a predicted H: elements (raw and gauge-aligned) and bands. All in meV."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..blocks import BlockMatrix
+from ..electronic.bands import compute_bands
+from ..electronic.kmesh import make_mesh
+from ..io.sample import Sample
+
+
+@dataclass(frozen=True)
+class HamiltonianError:
+    """Mean absolute errors of one structure in meV over the predicted pairs.
+
+    gauge: after removing mu S with mu = <dH, S> / <S, S>; mu in meV; largest_block: the worst shell pair (cha_b).
+    """
+
+    all: float
+    onsite: float
+    offsite: float
+    gauge: float
+    mu: float
+    largest_block: float
+
+
+def hamiltonian_error(predicted: BlockMatrix, sample: Sample) -> HamiltonianError:
+    """Compare a prediction with the label on the predicted pairs."""
+    label = sample.hamiltonian.restricted_to(predicted)
+    overlap = sample.overlap.restricted_to(predicted)
+    error = 1000 * (predicted.values - label.values)
+    mu = float(error @ overlap.values / (overlap.values @ overlap.values))
+    onsite = (predicted.pairs[:, 0] == predicted.pairs[:, 1]) & (predicted.shifts == 0).all(axis=1)
+    on_element = np.repeat(onsite, np.diff(predicted.offsets))
+    magnitude = np.abs(error)
+    return HamiltonianError(
+        all=float(magnitude.mean()),
+        onsite=float(magnitude[on_element].mean()),
+        offsite=float(magnitude[~on_element].mean()) if (~on_element).any() else 0.0,
+        gauge=float(np.abs(error - mu * overlap.values).mean()),
+        mu=mu,
+        largest_block=_largest_shell_pair(predicted, magnitude),
+    )
+
+
+def _largest_shell_pair(predicted: BlockMatrix, magnitude: np.ndarray) -> float:
+    """Largest mean error over (shells of i, shells of j), averaged over all pairs of equal shell lists."""
+    total: dict[tuple, list] = {}
+    for b, (i, j) in enumerate(predicted.pairs):
+        block = magnitude[predicted.offsets[b] : predicted.offsets[b + 1]].reshape(predicted.shapes[b])
+        key = (predicted.layout.shells[i], predicted.layout.shells[j])
+        total.setdefault(key, [0, 0])
+        total[key][0] = total[key][0] + block
+        total[key][1] += 1
+    largest = 0.0
+    for (rows, columns), (summed, count) in total.items():
+        row_edges = np.concatenate([[0], np.cumsum([2 * l + 1 for l in rows])])
+        column_edges = np.concatenate([[0], np.cumsum([2 * l + 1 for l in columns])])
+        for a in range(len(rows)):
+            for b in range(len(columns)):
+                part = summed[row_edges[a] : row_edges[a + 1], column_edges[b] : column_edges[b + 1]]
+                largest = max(largest, float(part.mean() / count))
+    return largest
+
+
+@dataclass(frozen=True)
+class BandError:
+    """Errors of the bands in meV below a limit: sums, so that structures can be pooled with equal weight per state."""
+
+    sum_of_squares: float
+    sum_of_squares_aligned: float
+    weight: float
+    largest: float
+
+
+class BandReference:
+    """Bands of the label on a 6 x 6 mesh, computed once and compared with many predictions.
+
+    above_fermi: states below fermi_level + this (eV) count.
+    """
+
+    def __init__(self, sample: Sample, *, points: int = 6, above_fermi: float = 3.0):
+        self.sample = sample
+        coupled = sample.hamiltonian.shifts.any(axis=0)  # a slab's blocks never couple cells along its normal
+        self.mesh = make_mesh([points if along else 1 for along in coupled], gamma=True)
+        self.energies = compute_bands(sample.hamiltonian, sample.overlap, self.mesh.kpts)
+        self.counted = self.energies < sample.info["fermi_level"] + above_fermi
+
+    def error(self, predicted: BlockMatrix, mu: float = 0.0) -> BandError:
+        """Bands of the prediction with the exact overlap; mu (meV) is removed in the aligned figure."""
+        energies = compute_bands(predicted, self.sample.overlap, self.mesh.kpts)
+        error = 1000 * (energies - self.energies)
+        weights = np.broadcast_to(self.mesh.weights[:, None], error.shape)[self.counted]
+        counted = error[self.counted]
+        return BandError(
+            sum_of_squares=float(weights @ counted**2),
+            sum_of_squares_aligned=float(weights @ (counted - mu) ** 2),
+            weight=float(weights.sum()),
+            largest=float(np.abs(counted).max()),
+        )
+
+
+def pool_errors(elements: list[HamiltonianError], bands: list[BandError]) -> dict[str, float]:
+    """The figures of a set of structures, meV: means of the element errors, cha_s, cha_b, band RMSE and maximum."""
+    figures = {
+        f"mae_{name}": float(np.mean([getattr(e, name) for e in elements])) for name in ("all", "onsite", "offsite", "gauge")
+    }
+    figures["cha_s"] = max(e.all for e in elements)
+    figures["cha_b"] = max(e.largest_block for e in elements)
+    figures["structures"] = len(elements)
+    if bands:
+        weight = sum(b.weight for b in bands)
+        figures["band_rmse"] = float(np.sqrt(sum(b.sum_of_squares for b in bands) / weight))
+        figures["band_rmse_gauge"] = float(np.sqrt(sum(b.sum_of_squares_aligned for b in bands) / weight))
+        figures["band_max"] = max(b.largest for b in bands)
+    return figures

@@ -1,0 +1,91 @@
+"""Standardisation of the targets: the two-centre baseline, the spread of what is left, and the energy zero.
+
+H and H + mu S are the same physics. ``gauge_shift`` is the one place where mu is computed.
+"""
+
+import torch
+from torch import Tensor
+
+from ..nn.network import HamiltonianNetwork
+from ..nn.readout import N_TABLE, TABLE_START
+from .dataset import LabelledGraph
+
+MIN_OFFSITE_SPREAD = 3e-4  # eV; below it there is only numerical noise of the labels
+MIN_ONSITE_SPREAD = 1e-3  # eV
+RIDGE = 1e-4  # of the radial least squares: distances without data stay near zero
+SMOOTHING = 0.12  # Angstrom, width of the window over which a spread is averaged
+
+
+def gauge_shift(offsite: Tensor, onsite: Tensor, graph: LabelledGraph) -> Tensor:
+    """mu = <M, S> / <S, S> over the stored blocks, for M given by its off-site and on-site blocks (eV)."""
+    product = (offsite * graph.offsite_overlap).sum() + (onsite * graph.onsite_overlap).sum()
+    return product / (graph.offsite_overlap.square().sum() + graph.onsite_overlap.square().sum())
+
+
+@torch.no_grad()
+def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]):
+    """Fill the tables of ``network.readout`` from training data.
+
+    Off-site, per ordered pair of elements: ridge regression of the natural M = 0 components on the distance
+    basis, then the root mean square of the residual near each distance, shared by the components of a piece with equal |M|.
+    On-site, per element: mean of the invariant components, root mean square of the residual per piece.
+    """
+    readout, facts = network.readout, network.shells.components
+    n_elements = len(network.elements)
+    distance = torch.cat([g.batch.distance for g in graphs]).double()
+    coupled = torch.cat([readout.couple_offsite(g.offsite, g.batch) for g in graphs]).double()
+    pair_type = torch.cat([g.batch.species[g.batch.receiver] * n_elements + g.batch.species[g.batch.sender] for g in graphs])
+    grid = torch.linspace(TABLE_START, readout.cutoff, N_TABLE, dtype=torch.float64)
+    group = facts["piece"] * 100 + facts["order"]
+    for t in pair_type.unique().tolist():
+        d, y = distance[pair_type == t], coupled[pair_type == t]
+        phi = readout.distance_basis(d)
+        normal = phi.T @ phi + RIDGE * torch.eye(N_TABLE, dtype=torch.float64)
+        baseline = torch.linalg.solve(normal, phi.T @ y) * facts["two_centre"]
+        window = torch.exp(-0.5 * ((d - grid[:, None]) / SMOOTHING) ** 2) + 1e-12
+        variance = (window @ (y - phi @ baseline).square()) / window.sum(1, keepdim=True)
+        spread = _average_groups(variance, group).sqrt().clamp_min(MIN_OFFSITE_SPREAD)
+        readout.baseline[t].copy_(baseline)
+        readout.spread[t].copy_(spread)
+    onsite = torch.cat([readout.couple_onsite(g.onsite) for g in graphs]).double()
+    species = torch.cat([g.batch.species for g in graphs])
+    for s in species.unique().tolist():
+        y = onsite[species == s]
+        mean = y.mean(0) * (facts["L"] == 0)
+        variance = _average_groups((y - mean).square().mean(0, keepdim=True), facts["piece"])[0]
+        readout.onsite_mean[s].copy_(mean)
+        readout.onsite_spread[s].copy_(variance.sqrt().clamp_min(MIN_ONSITE_SPREAD))
+
+
+def _average_groups(values: Tensor, group: Tensor) -> Tensor:
+    """Columns of ``values`` replaced by the mean over the columns of their group."""
+    out = torch.empty_like(values)
+    for g in group.unique():
+        out[:, group == g] = values[:, group == g].mean(1, keepdim=True)
+    return out
+
+
+@torch.no_grad()
+def trace_labels(network: HamiltonianNetwork, graph: LabelledGraph, kind: str) -> tuple[Tensor, Tensor]:
+    """T = tr(Q Q^dagger) of every shell pair, of the standardised labels: (E, P) and (N, P).
+
+    kind: 'raw', 'log' (log(1 + T)) or 'layer-norm' (over the shell pairs of each atom pair, as the authors' code does).
+    """
+    readout, facts = network.readout, network.shells.components
+    n_pairs = len(network.shells.shells) ** 2
+    membership = torch.nn.functional.one_hot(facts["shell_pair"], n_pairs).to(graph.offsite.dtype)
+    baseline, spread = readout.statistics(graph.batch)
+    offsite = (readout.couple_offsite(graph.offsite, graph.batch) - baseline) / spread
+    species = graph.batch.species
+    onsite = (readout.couple_onsite(graph.onsite) - readout.onsite_mean[species]) / readout.onsite_spread[species]
+    labels = []
+    for y in (offsite, onsite):
+        trace = y.square() @ membership
+        if kind == "layer-norm":
+            trace = torch.nn.functional.layer_norm(trace, (n_pairs,))
+        elif kind == "log":
+            trace = torch.log1p(trace)
+        elif kind != "raw":
+            raise ValueError(f"trace label must be raw, log or layer-norm, found {kind!r}")
+        labels.append(trace)
+    return labels[0], labels[1]

@@ -1,0 +1,257 @@
+"""The training loop: one structure after the other, averaged weights, atomic checkpoints, bit-exact resume."""
+
+import copy
+import csv
+import json
+import logging
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..basis import Basis
+from ..nn.assembly import to_block_matrices
+from ..nn.config import config_to_dict
+from ..nn.network import HamiltonianNetwork, count_parameters
+from .config import TrainingConfig
+from .dataset import LabelledGraph, load_labelled
+from .loss import BlochStates, band_loss, element_loss, make_bloch_states, trace_loss
+from .metrics import BandReference, hamiltonian_error, pool_errors
+from .targets import fit_standardization, trace_labels
+
+log = logging.getLogger(__name__)
+
+STATE_FILE = "state.pt"
+
+
+class Trainer:
+    """Train one network from a TrainingConfig; ``run()`` returns the averaged network.
+
+    Everything lives in config.out: config.json, log.csv, state.pt (for resume).
+    """
+
+    def __init__(self, config: TrainingConfig, basis: Basis, elements: list[int]):
+        self.config, self.out = config, Path(config.out)
+        torch.manual_seed(config.seed)
+        self.network = HamiltonianNetwork(config.network, basis, elements).float()
+        self.data = load_labelled(config.data, self.network, ("train", "validation"), limit=config.limit)
+        if config.standardize:
+            fit_standardization(self.network, self.data["train"])
+        self.average = copy.deepcopy(self.network)
+        o = config.optimizer
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.99)
+        )
+        self.order = torch.Generator().manual_seed(config.seed + 1)
+        self.epoch = self.step = 0
+        self.running_norm = 0.0
+        self.plateau = {"factor": 1.0, "best": math.inf, "waited": 0}
+        self.seconds = 0.0
+        self.steps_per_epoch = math.ceil(len(self.data["train"]) / o.batch_size)
+        self._prepare_labels()
+
+    def _prepare_labels(self):
+        readout, loss = self.network.readout, self.config.loss
+        self.envelopes = {g.name: readout.envelope(g.batch.distance) for g in self.data["train"]}
+        self.traces: dict[str, tuple[Tensor, Tensor]] = {}
+        if self._uses_traces:
+            self.traces = {g.name: trace_labels(self.network, g, loss.trace_label) for g in self.data["train"]}
+        self.states: dict[str, BlochStates] = {}
+        self.references = [BandReference(g.sample) for g in self.data["validation"][: self.config.validate_bands]]
+
+    @property
+    def _uses_traces(self) -> bool:
+        return self.config.network.tracegrad.decoder and self.config.loss.trace_weight > 0
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.config.schedule.epochs * self.steps_per_epoch
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def run(self, *, progress: bool = True) -> HamiltonianNetwork:
+        """Train to the last epoch, saving the state after each validation."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        _write_atomically(self.out / "config.json", json.dumps(config_to_dict(self.config), indent=1).encode())
+        log.info("%d parameters, %d training structures", count_parameters(self.network), len(self.data["train"]))
+        epochs = self.config.schedule.epochs
+        with tqdm(total=epochs, initial=self.epoch, desc=self.config.card.name, unit="epoch", disable=None if progress else True) as bar:
+            while self.epoch < epochs:
+                start = time.process_time()
+                losses = self._run_epoch()
+                self.epoch += 1
+                self.seconds += time.process_time() - start
+                if self.epoch % self.config.validate_every == 0 or self.epoch == epochs:
+                    figures = self.evaluate(self.data["validation"], self.references)
+                    self._watch_plateau(figures["mae_all"])
+                    self._append_log({"epoch": self.epoch, "cpu_seconds": round(self.seconds, 1), **losses, **figures})
+                    self.save_state()
+                    bar.set_postfix({k: f"{figures[k]:.3f}" for k in ("mae_all", "mae_onsite", "band_rmse") if k in figures})
+                bar.update()
+        return self.average
+
+    def _run_epoch(self) -> dict[str, float]:
+        self.network.train()
+        size = self.config.optimizer.batch_size
+        order = torch.randperm(len(self.data["train"]), generator=self.order).tolist()
+        sums = {"loss": 0.0, "trace_loss": 0.0, "band_loss": 0.0}
+        for first in range(0, len(order), size):
+            self._set_learning_rate()
+            self.optimizer.zero_grad(set_to_none=True)
+            chosen = order[first : first + size]
+            for k in chosen:
+                total, parts = self._loss(self.data["train"][k])
+                (total / len(chosen)).backward()
+                for name, value in parts.items():
+                    sums[name] += value / len(order)
+            self._clip_gradients()
+            self.optimizer.step()
+            self.step += 1
+            self._update_average()
+        return sums
+
+    def _loss(self, graph: LabelledGraph) -> tuple[Tensor, dict[str, float]]:
+        loss, envelope = self.config.loss, self.envelopes[graph.name]
+        prediction = self.network(graph.batch, with_traces=self._uses_traces)
+        elements = element_loss(prediction, graph, envelope, loss.onsite_weight, loss.elements)
+        total, parts = elements, {"loss": elements.item()}
+        done = self.step / self.total_steps
+        # Both extra losses are weighted relative to the element loss, so their units do not matter.
+        if self._uses_traces:
+            trace = trace_loss(prediction, self.traces[graph.name])
+            weight = loss.trace_weight * (0.5 * (1 + math.cos(math.pi * done)) if loss.trace_decay else 1.0)
+            total = total + weight * (elements / trace).detach() * trace
+            parts["trace_loss"] = trace.item()
+        if loss.band_weight > 0 and done >= loss.band_start:
+            states = self._bloch_states(graph)
+            pick = int(torch.randint(len(states.coefficients), (1,), generator=self.order))
+            bands = band_loss(prediction, graph, envelope, states, pick)
+            total = total + loss.band_weight * (elements / bands).detach() * bands
+            parts["band_loss"] = bands.item()
+        return total, parts
+
+    def _bloch_states(self, graph: LabelledGraph) -> BlochStates:
+        if graph.name not in self.states:
+            shells, loss = self.network.shells, self.config.loss
+            index = np.concatenate(
+                [a * shells.size + shells.index[int(z)] for a, z in enumerate(graph.sample.structure.numbers)]
+            )
+            self.states[graph.name] = make_bloch_states(graph, index, loss.band_kpts, loss.band_above_fermi, self.config.seed)
+        return self.states[graph.name]
+
+    # -- optimisation ------------------------------------------------------------------------------
+
+    def _set_learning_rate(self):
+        o, s = self.config.optimizer, self.config.schedule
+        if s.kind == "plateau":
+            rate = o.learning_rate * self.plateau["factor"]
+        else:
+            done, warmup = self.step / self.total_steps, max(s.warmup, 1e-9)
+            if done < warmup:
+                rate = o.learning_rate * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / warmup)))
+            else:
+                fraction = (done - warmup) / (1 - warmup)
+                rate = o.learning_rate * (s.final + (1 - s.final) * 0.5 * (1 + math.cos(math.pi * fraction)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _clip_gradients(self):
+        """Clip at a multiple of the running norm: a fixed limit is too loose late in the run."""
+        limit = self.config.optimizer.clip * self.running_norm if self.running_norm else math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient is not finite at step {self.step}: lower optimizer.learning_rate")
+        self.running_norm = 0.98 * self.running_norm + 0.02 * min(norm, 3 * self.running_norm) if self.running_norm else norm
+
+    @torch.no_grad()
+    def _update_average(self):
+        decay = min(self.config.optimizer.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+
+    def _watch_plateau(self, error: float):
+        if error < self.plateau["best"]:
+            self.plateau.update(best=error, waited=0)
+            return
+        self.plateau["waited"] += 1
+        if self.plateau["waited"] > self.config.schedule.patience:
+            self.plateau.update(factor=self.plateau["factor"] * self.config.schedule.factor, waited=0)
+
+    # -- evaluation and state ----------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def evaluate(self, graphs: list[LabelledGraph], references: list[BandReference]) -> dict[str, float]:
+        """Figures of the averaged network on labelled graphs; bands for the first len(references) of them."""
+        self.average.eval()
+        elements, bands = [], []
+        for k, graph in enumerate(graphs):
+            prediction = self.average(graph.batch)
+            matrix = to_block_matrices([graph.graph], graph.batch, prediction, graph.sample.basis, self.network.shells)[0]
+            elements.append(hamiltonian_error(matrix, graph.sample))
+            if k < len(references):
+                bands.append(references[k].error(matrix, elements[-1].mu))
+        return pool_errors(elements, bands)
+
+    def save_state(self):
+        """Write everything a resumed run needs, atomically."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.order.get_state(),
+            "torch_rng": torch.get_rng_state(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "running_norm": self.running_norm,
+            "plateau": self.plateau,
+            "seconds": self.seconds,
+            "config": json.dumps(config_to_dict(self.config)),
+        }
+        part = self.out / (STATE_FILE + ".part")
+        torch.save(state, part)
+        os.replace(part, self.out / STATE_FILE)
+
+    def resume(self):
+        """Continue from state.pt; refuses a state written with other settings."""
+        path = self.out / STATE_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"nothing to resume: no {path}")
+        state = torch.load(path, weights_only=True)
+        if json.loads(state["config"]) != json.loads(json.dumps(config_to_dict(self.config))):
+            raise ValueError(f"{path} was written with other settings: use the same configuration, or another 'out'")
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.order.set_state(state["order"])
+        torch.set_rng_state(state["torch_rng"])
+        self.epoch, self.step, self.running_norm = state["epoch"], state["step"], state["running_norm"]
+        self.plateau, self.seconds = state["plateau"], state["seconds"]
+        self._truncate_log()
+
+    def _append_log(self, row: dict):
+        path = self.out / "log.csv"
+        new = not path.exists()
+        with open(path, "a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def _truncate_log(self):
+        """Drop rows written after the state that is resumed, so that no epoch stands twice."""
+        path = self.out / "log.csv"
+        if path.exists():
+            lines = path.read_text().splitlines()
+            kept = lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= self.epoch]
+            _write_atomically(path, ("\n".join(kept) + "\n").encode())
+
+
+def _write_atomically(path: Path, content: bytes):
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    os.replace(part, path)

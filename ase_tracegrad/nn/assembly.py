@@ -1,0 +1,56 @@
+"""Between the network's padded blocks and BlockMatrix."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..basis import Basis
+from ..blocks import BlockMatrix
+from ..graph import NeighborGraph
+from .batch import GraphBatch
+from .coupling import CommonShells
+from .network import Prediction
+
+
+def to_block_matrices(
+    graphs: Sequence[NeighborGraph], batch: GraphBatch, prediction: Prediction, basis: Basis, shells: CommonShells
+) -> list[BlockMatrix]:
+    """One BlockMatrix (float64, eV) per graph, with the graph's pairs in the graph's order."""
+    offsite = np.empty(prediction.offsite.shape)
+    offsite[batch.pair_order] = prediction.offsite.detach().cpu().double().numpy()
+    onsite = prediction.onsite.detach().cpu().double().numpy()
+    matrices, first_atom, first_pair = [], 0, 0
+    for graph in graphs:
+        n, n_pairs = graph.n_onsite, len(graph.pairs) - graph.n_onsite
+        padded = np.concatenate([onsite[first_atom : first_atom + n], offsite[first_pair : first_pair + n_pairs]])
+        first_atom, first_pair = first_atom + n, first_pair + n_pairs
+        numbers = graph.structure.numbers
+        layout = basis.layout(numbers)
+        if len(set(numbers.tolist())) == 1:
+            index = shells.index[int(numbers[0])]
+            values = padded[:, index[:, None], index].ravel()
+        else:
+            values = np.concatenate(
+                [
+                    block[np.ix_(shells.index[int(numbers[i])], shells.index[int(numbers[j])])].ravel()
+                    for block, (i, j) in zip(padded, graph.pairs, strict=True)
+                ]
+            )
+        matrices.append(BlockMatrix(layout, graph.pairs, graph.shifts, values))
+    return matrices
+
+
+def from_block_matrix(
+    matrix: BlockMatrix, graph: NeighborGraph, batch: GraphBatch, shells: CommonShells, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Padded off-site (E, U, U) and on-site (N, U, U) blocks of one graph; blocks that are not stored are zero."""
+    numbers = graph.structure.numbers
+    padded = np.zeros((len(graph.pairs), shells.size, shells.size))
+    for row, ((i, j), shift) in enumerate(zip(graph.pairs.tolist(), graph.shifts.tolist(), strict=True)):
+        b = matrix.index.get((i, j, tuple(shift)))
+        if b is not None:
+            padded[row][np.ix_(shells.index[int(numbers[i])], shells.index[int(numbers[j])])] = matrix.block(i, j, shift)
+    n = graph.n_onsite
+    return torch.from_numpy(padded[n:][batch.pair_order]).to(dtype), torch.from_numpy(padded[:n]).to(dtype)

@@ -1,0 +1,85 @@
+"""GraphBatch: one or more neighbour graphs as tensors, ready for the network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..graph import NeighborGraph
+from .wigner import edge_rotations
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """N atoms and E off-site pairs of all structures, pairs sorted by distance.
+
+    species (N,) index into the model's elements; sender j and receiver i (E,); reverse (E,) index of the
+    reverse pair; distance (E,) Angstrom; rotations: D_l of each pair, (E, 2l+1, 2l+1), l = 0..lmax;
+    n_near: the first n_near pairs pass messages; pair_order (E,): row of each pair in the concatenated
+    off-site pair lists of the graphs; structure (N,) index of the structure of each atom.
+    """
+
+    species: Tensor
+    receiver: Tensor
+    sender: Tensor
+    reverse: Tensor
+    distance: Tensor
+    rotations: list[Tensor]
+    n_near: int
+    pair_order: np.ndarray
+    structure: Tensor
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of all structures."""
+        return len(self.species)
+
+    @property
+    def n_pairs(self) -> int:
+        """Off-site pairs of all structures."""
+        return len(self.receiver)
+
+    def to(self, device) -> "GraphBatch":
+        """The same batch on another device."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, rotations=[d.to(device) for d in self.rotations], **moved)
+
+
+def make_batch(
+    graphs: Sequence[NeighborGraph], elements: Sequence[int], *, message_cutoff: float, lmax: int, dtype: torch.dtype
+) -> GraphBatch:
+    """Join graphs; directions and rotations are computed in float64 and rounded to ``dtype`` at the end.
+
+    elements: atomic numbers the model knows, in its order.
+    """
+    species_of = {z: k for k, z in enumerate(elements)}
+    species, structure, pairs, reverse, vectors = [], [], [], [], []
+    first_atom = first_pair = 0
+    for number, graph in enumerate(graphs):
+        n = graph.n_onsite
+        species += [species_of[int(z)] for z in graph.structure.numbers]
+        structure += [number] * n
+        pairs.append(graph.pairs[n:] + first_atom)
+        reverse.append(graph.reverse[n:] - n + first_pair)
+        vectors.append(graph.vectors[n:])
+        first_atom += n
+        first_pair += len(pairs[-1])
+    all_pairs, all_vectors, all_reverse = np.concatenate(pairs), np.concatenate(vectors), np.concatenate(reverse)
+    distance = np.linalg.norm(all_vectors, axis=1)
+    order = np.argsort(distance, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    rotations = edge_rotations(torch.from_numpy(all_vectors[order]), lmax)
+    return GraphBatch(
+        species=torch.tensor(species),
+        receiver=torch.from_numpy(all_pairs[order, 0]),
+        sender=torch.from_numpy(all_pairs[order, 1]),
+        reverse=torch.from_numpy(rank[all_reverse[order]]),
+        distance=torch.from_numpy(distance[order]).to(dtype),
+        rotations=[d.to(dtype) for d in rotations],
+        n_near=int(np.searchsorted(distance[order], message_cutoff)),
+        pair_order=order,
+        structure=torch.tensor(structure),
+    )

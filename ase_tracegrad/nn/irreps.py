@@ -1,0 +1,217 @@
+"""Channels: which irreducible representations a feature holds, and its two memory layouts.
+
+* rows: a list over l of (E, 2l+1, c_l), the natural layout for rotations (nodes use it);
+* orders: a list over m >= 0, (E, n) for m = 0 and (E, 2, n_m) for m > 0, channels sorted by l so that
+  "l >= m" is a tail slice. In the frame of an edge an equivariant linear map is one matrix per m
+  acting on this layout (see o2.py), so edge features stay in it for the whole network.
+
+Parity: an irrep is natural if p = (-1)^l and pseudo otherwise. The two components of order m are
+(x_-m, x_+m) for natural and (x_+m, -x_-m) for pseudo irreps; with this choice one real matrix serves both.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+Rows = list[Tensor]
+Orders = list[Tensor]
+
+_TERM = re.compile(r"^\s*(\d+)x(\d+)([eo])\s*$")
+
+
+class Channels:
+    """Numbers of channels per (l, parity), from a text such as '32x0e+24x1o+8x1e'."""
+
+    def __init__(self, text: str):
+        counts: dict[tuple[int, bool], int] = {}
+        for term in text.split("+"):
+            match = _TERM.match(term)
+            if not match:
+                raise ValueError(f"cannot read the irreps {text!r}: expected terms such as 32x0e or 8x1o, found {term!r}")
+            l = int(match[2])
+            natural = (match[3] == "e") == (l % 2 == 0)
+            counts[l, natural] = counts.get((l, natural), 0) + int(match[1])
+        self.lmax = max(l for l, _ in counts)
+        # c_l = natural[l] + pseudo[l]; natural channels come first within an l.
+        self.natural = [counts.get((l, True), 0) for l in range(self.lmax + 1)]
+        self.pseudo = [counts.get((l, False), 0) for l in range(self.lmax + 1)]
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Channels) and (self.natural, self.pseudo) == (other.natural, other.pseudo)
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.natural), tuple(self.pseudo)))
+
+    def __str__(self) -> str:
+        terms = []
+        for l in range(self.lmax + 1):
+            for count, even in ((self.natural[l], l % 2 == 0), (self.pseudo[l], l % 2 == 1)):
+                if count:
+                    terms.append(f"{count}x{l}{'e' if even else 'o'}")
+        return "+".join(terms)
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Channels of each l."""
+        return [a + b for a, b in zip(self.natural, self.pseudo, strict=True)]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """First channel of each l; also the first channel of the tail l >= m."""
+        return [sum(self.counts[:l]) for l in range(self.lmax + 1)]
+
+    @property
+    def total(self) -> int:
+        """Number of channels n."""
+        return sum(self.counts)
+
+    @property
+    def dimension(self) -> int:
+        """Number of components, sum of (2l+1) c_l."""
+        return sum((2 * l + 1) * c for l, c in enumerate(self.counts))
+
+    @property
+    def scalars(self) -> int:
+        """Number of true scalars (0e), which are the first channels."""
+        return self.natural[0]
+
+    @cached_property
+    def natural_index(self) -> list[int]:
+        """Positions of natural channels."""
+        return [s + c for s, n in zip(self.starts, self.natural, strict=True) for c in range(n)]
+
+    @cached_property
+    def pseudo_index(self) -> list[int]:
+        """Positions of pseudo channels."""
+        return [s + n + c for s, n, p in zip(self.starts, self.natural, self.pseudo, strict=True) for c in range(p)]
+
+    @cached_property
+    def groups(self) -> list[tuple[int, int, int]]:
+        """(l, first channel, number of channels) of every (l, parity) present, in channel order."""
+        groups = []
+        for l, start in enumerate(self.starts):
+            for first, count in ((start, self.natural[l]), (start + self.natural[l], self.pseudo[l])):
+                if count:
+                    groups.append((l, first, count))
+        return groups
+
+    def tail(self, m: int) -> int:
+        """Number of channels with l >= m."""
+        return self.total - self.starts[m] if m <= self.lmax else 0
+
+    # -- between the layouts ---------------------------------------------------------------------
+
+    def to_orders(self, rows: Rows) -> Orders:
+        """Rows in the edge frame -> orders."""
+        orders = [torch.cat([row[:, l] for l, row in enumerate(rows)], dim=1)]
+        for m in range(1, self.lmax + 1):
+            parts = []
+            for l in range(m, self.lmax + 1):
+                pair = rows[l][:, l - m : l + m + 1 : 2 * m]
+                n = self.natural[l]
+                if n:
+                    parts.append(pair[:, :, :n])
+                if self.pseudo[l]:
+                    parts.append(torch.stack([pair[:, 1, n:], -pair[:, 0, n:]], dim=1))
+            orders.append(torch.cat(parts, dim=2))
+        return orders
+
+    def to_rows(self, orders: Orders) -> Rows:
+        """Orders -> rows in the edge frame."""
+        rows = []
+        for l in range(self.lmax + 1):
+            c, n = self.counts[l], self.natural[l]
+            centre = orders[0][:, None, self.starts[l] : self.starts[l] + c]
+            lower, upper = [], []
+            for m in range(1, l + 1):
+                first = self.starts[l] - self.starts[m]
+                pair = orders[m][:, :, first : first + c]
+                if self.pseudo[l]:
+                    turned = torch.stack([-pair[:, 1, n:], pair[:, 0, n:]], dim=1)
+                    pair = torch.cat([pair[:, :, :n], turned], dim=2)
+                lower.append(pair[:, :1])
+                upper.append(pair[:, 1:])
+            rows.append(torch.cat([*reversed(lower), centre, *upper], dim=1))
+        return rows
+
+
+class NodeAlgebra:
+    """The three equivariant operations TraceGrad needs, on rows."""
+
+    def __init__(self, channels: Channels):
+        self.channels = channels
+
+    def mix(self, rows: Rows, weights: Sequence[Tensor]) -> Rows:
+        """Channel mixing within each group of ``channels.groups``: one matrix (c, r) per group."""
+        return [row @ weight for row, weight in zip(rows, self._by_degree(weights), strict=True)]
+
+    def inner(self, a: Rows, b: Rows) -> Tensor:
+        """sum_m a_m b_m per channel, (E, n)."""
+        return torch.cat([(x * y).sum(1) for x, y in zip(a, b, strict=True)], dim=1)
+
+    def scale(self, rows: Rows, factors: Tensor) -> Rows:
+        """Multiply every channel by an invariant, factors (E, n)."""
+        split = factors.split([row.shape[2] for row in rows], dim=1)
+        return [row * factor[:, None] for row, factor in zip(rows, split, strict=True)]
+
+    def _by_degree(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """One matrix per l: natural and pseudo channels never mix."""
+        by_degree: list[list[Tensor]] = [[] for _ in range(self.channels.lmax + 1)]
+        for (l, _, _), weight in zip(self.channels.groups, weights, strict=True):
+            by_degree[l].append(weight)
+        empty = weights[0].new_zeros(0, 0)
+        return [w[0] if len(w) == 1 else torch.block_diag(*w) if w else empty for w in by_degree]
+
+
+class EdgeAlgebra(NodeAlgebra):
+    """The same operations on orders."""
+
+    def mix(self, orders: Orders, weights: Sequence[Tensor]) -> Orders:
+        """Channel mixing: the tail of one block-diagonal matrix serves every order."""
+        by_degree = self._by_degree(weights)
+        return [x @ torch.block_diag(*by_degree[m:]) for m, x in enumerate(orders)]
+
+    def inner(self, a: Orders, b: Orders) -> Tensor:
+        """sum_m a_m b_m per channel, (E, n)."""
+        total = a[0] * b[0]
+        for x, y in zip(a[1:], b[1:], strict=True):
+            product = (x * y).sum(1)
+            total = total + torch.nn.functional.pad(product, (total.shape[1] - product.shape[1], 0))
+        return total
+
+    def scale(self, orders: Orders, factors: Tensor) -> Orders:
+        """Multiply every channel by an invariant, factors (E, n)."""
+        n = factors.shape[1]
+        return [orders[0] * factors] + [x * factors[:, None, n - x.shape[2] :] for x in orders[1:]]
+
+
+class NodeLinear(nn.Module):
+    """Equivariant linear map of node features: one matrix per (l, parity) that both sides have."""
+
+    def __init__(self, channels_in: Channels, channels_out: Channels, scale: float = 1.0):
+        super().__init__()
+        self.channels_in, self.channels_out = channels_in, channels_out
+        self.natural, self.pseudo = (
+            nn.ParameterList(nn.Parameter(scale * torch.randn(a, b) / math.sqrt(max(a, 1))) for a, b in shapes)
+            for shapes in zip(*self._shapes(), strict=True)
+        )
+
+    def _shapes(self):
+        for l in range(self.channels_out.lmax + 1):
+            inside = l <= self.channels_in.lmax
+            natural_in = self.channels_in.natural[l] if inside else 0
+            pseudo_in = self.channels_in.pseudo[l] if inside else 0
+            yield (natural_in, self.channels_out.natural[l]), (pseudo_in, self.channels_out.pseudo[l])
+
+    def forward(self, rows: Rows) -> Rows:
+        out = []
+        for l, (natural, pseudo) in enumerate(zip(self.natural, self.pseudo, strict=True)):
+            if l < len(rows):
+                out.append(rows[l] @ (torch.block_diag(natural, pseudo) if pseudo.numel() or pseudo.shape[1] else natural))
+            else:
+                out.append(rows[0].new_zeros(len(rows[0]), 2 * l + 1, self.channels_out.counts[l]))
+        return out

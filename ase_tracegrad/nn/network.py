@@ -1,0 +1,128 @@
+"""The network: straight from atoms and pairs to blocks, as the figure of the architecture reads.
+
+Pair features never leave the frame of their pair; atoms carry on-site information; TraceGrad blocks
+follow every node and pair update.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..basis import Basis
+from .batch import GraphBatch
+from .config import NetworkConfig
+from .coupling import CommonShells
+from .interaction import EdgeUpdate, NodeUpdate, ScalarDecoder, rotate_into_frames
+from .irreps import Channels, NodeLinear
+from .o2 import O2Linear
+from .radial import gaussian_basis
+from .readout import BlockReadout
+from .tracegrad import TraceGradBlock
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """offsite (E, U, U) and onsite (N, U, U) blocks in eV over the common shells; trace labels or None."""
+
+    offsite: Tensor
+    onsite: Tensor
+    offsite_trace: Tensor | None = None
+    onsite_trace: Tensor | None = None
+
+
+class HamiltonianNetwork(nn.Module):
+    """Blocks of H(R) from a GraphBatch.
+
+    elements: atomic numbers, ascending; basis: gives the shells of each. Use one dtype for the module and the batch.
+    """
+
+    def __init__(self, config: NetworkConfig, basis: Basis, elements: list[int]):
+        super().__init__()
+        self.config, self.elements = config, list(elements)
+        self.shells = CommonShells(basis, elements)
+        n_elements = len(elements)
+        hidden, edge_last, node_last = Channels(config.hidden), Channels(config.edge_last), Channels(config.node_last)
+        node = edge = Channels(f"{config.embedding}x0e")
+        self.atom_embedding = nn.Embedding(n_elements, config.embedding)
+        self.pair_embedding = nn.Embedding(n_elements**2, config.embedding)
+        self.blocks = nn.ModuleList()
+        for number in range(config.n_blocks):
+            last = number == config.n_blocks - 1
+            node_out, edge_out = (node_last, edge_last) if last else (hidden, hidden)
+            self.blocks.append(InteractionBlock(node, edge, node_out, edge_out, config))
+            node, edge = node_out, edge_out
+        self.final_node_update = NodeUpdate(node, edge, node, config) if config.final_node_update else None
+        self.offsite_head = O2Linear([edge], self.shells.channels)
+        self.onsite_head = NodeLinear(node, self.shells.channels, scale=0.3)
+        self.readout = BlockReadout(self.shells, n_elements, config.cutoff, config.cutoff_width)
+        self.node_channels = node
+        self.offsite_trace, self.onsite_trace = self._trace_decoders(node, edge)
+        self.lmax = max(Channels(config.hidden).lmax, edge_last.lmax, node_last.lmax, self.shells.channels.lmax)
+
+    def _trace_decoders(self, node: Channels, edge: Channels) -> tuple[ScalarDecoder | None, ScalarDecoder | None]:
+        c = self.config.tracegrad
+        if not c.decoder:
+            return None, None
+        n_labels = len(self.shells.shells) ** 2
+        from_blocks = c.invariants * self.config.n_blocks
+        return (
+            ScalarDecoder(from_blocks if c.edges else edge.scalars, n_labels),
+            ScalarDecoder(from_blocks if c.nodes else node.scalars, n_labels),
+        )
+
+    def forward(self, batch: GraphBatch, *, with_traces: bool = False) -> Prediction:
+        radial = gaussian_basis(batch.distance, 0.0, self.config.cutoff, self.config.n_radial)
+        pair_type = batch.species[batch.receiver] * len(self.elements) + batch.species[batch.sender]
+        x = [self.atom_embedding(batch.species)[:, None]]
+        e = [gaussian_basis(batch.distance, 0.8, self.config.cutoff, self.config.embedding) + self.pair_embedding(pair_type)]
+        x_receiver, x_sender = ([row[index, 0] for row in x] for index in (batch.receiver, batch.sender))
+        node_invariants, edge_invariants = [], []
+        for block in self.blocks:
+            x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch)
+            node_invariants.append(z_node)
+            edge_invariants.append(z_edge)
+        last_scalars = x[0][:, 0, : self.node_channels.scalars]
+        if self.final_node_update is not None:
+            x = self.final_node_update(x, x_receiver, x_sender, e, radial, batch)
+        offsite_rows = self.shells.channels.to_rows(self.offsite_head([e])[0])
+        offsite = self.readout.offsite_blocks(offsite_rows, batch)
+        onsite = self.readout.onsite_blocks(self.onsite_head(x), batch)
+        if not (with_traces and self.offsite_trace is not None and self.onsite_trace is not None):
+            return Prediction(offsite, onsite)
+        c = self.config.tracegrad
+        z_edges = edge_invariants if c.edges else [e[0][:, : self.blocks[-1].edge_scalars]]
+        z_nodes = node_invariants if c.nodes else [last_scalars]
+        return Prediction(offsite, onsite, self.offsite_trace(z_edges), self.onsite_trace(z_nodes))
+
+
+class InteractionBlock(nn.Module):
+    """Node update, TraceGrad, pair update, TraceGrad."""
+
+    def __init__(self, node: Channels, edge: Channels, node_out: Channels, edge_out: Channels, config: NetworkConfig):
+        super().__init__()
+        self.node_out, self.edge_scalars = node_out, edge_out.scalars
+        self.node_update = NodeUpdate(node, edge, node_out, config)
+        self.edge_update = EdgeUpdate(node_out, edge, edge_out, config)
+        c = config.tracegrad
+        options = {"rank": c.rank or None, "full": c.full, "hidden": c.hidden, "invariants": c.invariants, "gradient": c.gradient}
+        self.node_tracegrad = TraceGradBlock(node_out, "node", **options) if c.nodes else None
+        self.edge_tracegrad = TraceGradBlock(edge_out, "edge", **options) if c.edges else None
+
+    def forward(self, x, x_receiver, x_sender, e, radial: Tensor, batch: GraphBatch):
+        z_node = z_edge = None
+        x = self.node_update(x, x_receiver, x_sender, e, radial, batch)
+        if self.node_tracegrad is not None:
+            x, z_node = self.node_tracegrad(x)
+        # Rotated once; the next node update uses the same frames.
+        x_receiver = rotate_into_frames(x, batch.receiver, batch.rotations, self.node_out)
+        x_sender = rotate_into_frames(x, batch.sender, batch.rotations, self.node_out)
+        e = self.edge_update(x_receiver, x_sender, e, radial)
+        if self.edge_tracegrad is not None:
+            e, z_edge = self.edge_tracegrad(e)
+        return x, x_receiver, x_sender, e, z_node, z_edge
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

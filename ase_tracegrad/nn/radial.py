@@ -1,0 +1,23 @@
+"""Functions of the distance: Gaussian bases and the envelopes that make everything smooth at a cut-off."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def gaussian_basis(distance: Tensor, start: float, stop: float, n: int) -> Tensor:
+    """exp(-(d - c)^2 / (2 w^2)) on n equidistant centres with w = their spacing, (E, n)."""
+    centres = torch.linspace(start, stop, n, dtype=distance.dtype, device=distance.device)
+    return torch.exp(-0.5 * ((distance[:, None] - centres) * ((n - 1) / (stop - start))) ** 2)
+
+
+def polynomial_envelope(distance: Tensor, cutoff: float, width: float) -> Tensor:
+    """1 below cutoff - width, 0 above cutoff, twice continuously differentiable, (E,)."""
+    x = ((distance - cutoff + width) / width).clamp(0, 1)
+    return 1 - x**3 * (10 - 15 * x + 6 * x * x)
+
+
+def cosine_envelope(distance: Tensor, cutoff: float) -> Tensor:
+    """(1 + cos(pi d / cutoff)) / 2, zero beyond, (E,)."""
+    return 0.5 * (1 + torch.cos(math.pi * (distance / cutoff).clamp(max=1)))

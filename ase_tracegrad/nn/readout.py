@@ -1,0 +1,96 @@
+"""From pair and atom features to blocks: standardised coupled irreps -> eV -> common axes -> Hermitian blocks.
+
+The network predicts deviations from a two-centre baseline in units of their spread (both fitted once to
+the training data, see fit/targets.py): in the frame of the pair,
+    coupled(d) = baseline(d) + spread(d) * y,  baseline only for natural M = 0 irreps,
+which is exactly what rotation symmetry allows two isolated centres.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .batch import GraphBatch
+from .coupling import CommonShells
+from .irreps import Rows
+from .radial import gaussian_basis, polynomial_envelope
+
+N_TABLE = 48  # points of the distance tables
+TABLE_START = 0.8  # Angstrom
+
+
+class BlockReadout(nn.Module):
+    """Tables of the baseline and the spread, and the transformations between irreps and blocks.
+
+    Tables are per ordered pair of elements (t = s_i * n_elements + s_j) or per element.
+    """
+
+    def __init__(self, shells: CommonShells, n_elements: int, cutoff: float, cutoff_width: float):
+        super().__init__()
+        self.shells, self.n_elements = shells, n_elements
+        self.cutoff, self.cutoff_width = cutoff, cutoff_width
+        n = shells.size**2
+        self.register_buffer("coupling", shells.coupling, persistent=False)
+        self.register_buffer("baseline", torch.zeros(n_elements**2, N_TABLE, n))
+        self.register_buffer("spread", torch.ones(n_elements**2, N_TABLE, n))
+        self.register_buffer("onsite_mean", torch.zeros(n_elements, n))
+        self.register_buffer("onsite_spread", torch.ones(n_elements, n))
+
+    def distance_basis(self, distance: Tensor) -> Tensor:
+        """(E, N_TABLE) Gaussians the tables are expanded in."""
+        return gaussian_basis(distance, TABLE_START, self.cutoff, N_TABLE)
+
+    def statistics(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
+        """Baseline and spread of every pair, (E, U^2) each, eV."""
+        pair_type = batch.species[batch.receiver] * self.n_elements + batch.species[batch.sender]
+        phi = self.distance_basis(batch.distance)
+        share = phi / phi.sum(1, keepdim=True)
+        if self.n_elements == 1:
+            return phi @ self.baseline[0], share @ self.spread[0]
+        baseline, spread = phi.new_empty(len(phi), self.baseline.shape[2]), phi.new_empty(len(phi), self.baseline.shape[2])
+        for t in pair_type.unique().tolist():
+            rows = (pair_type == t).nonzero()[:, 0]
+            baseline = baseline.index_copy(0, rows, phi[rows] @ self.baseline[t])
+            spread = spread.index_copy(0, rows, share[rows] @ self.spread[t])
+        return baseline, spread
+
+    def envelope(self, distance: Tensor) -> Tensor:
+        """Smooth end of the blocks at the cut-off, (E,)."""
+        return polynomial_envelope(distance, self.cutoff, self.cutoff_width)
+
+    def offsite_blocks(self, rows: Rows, batch: GraphBatch, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Blocks (E, U, U) in eV from the coupled standardised rows in the frames of the pairs."""
+        baseline, spread = statistics or self.statistics(batch)
+        local = torch.cat([row.flatten(1) for row in rows], dim=1) * spread + baseline
+        turned = rotate_out(self._split(local), batch.rotations)
+        blocks = self._to_blocks(torch.cat([row.flatten(1) for row in turned], dim=1))
+        blocks = 0.5 * (blocks + blocks[batch.reverse].transpose(1, 2))
+        return blocks * self.envelope(batch.distance)[:, None, None]
+
+    def onsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:
+        """Blocks (N, U, U) in eV from the coupled standardised rows of the atoms."""
+        flat = torch.cat([row.flatten(1) for row in rows], dim=1)
+        blocks = self._to_blocks(flat * self.onsite_spread[batch.species] + self.onsite_mean[batch.species])
+        return 0.5 * (blocks + blocks.transpose(1, 2))
+
+    def couple_offsite(self, blocks: Tensor, batch: GraphBatch) -> Tensor:
+        """Coupled components of blocks in the frames of the pairs, (E, U^2) eV: the inverse of the above."""
+        rows = self._split(blocks.flatten(1) @ self.coupling.T)
+        local = [row if l == 0 else torch.bmm(batch.rotations[l].transpose(1, 2), row) for l, row in enumerate(rows)]
+        return torch.cat([row.flatten(1) for row in local], dim=1)
+
+    def couple_onsite(self, blocks: Tensor) -> Tensor:
+        """Coupled components of on-site blocks, (N, U^2) eV."""
+        return blocks.flatten(1) @ self.coupling.T
+
+    def _to_blocks(self, flat: Tensor) -> Tensor:
+        return (flat @ self.coupling).view(-1, self.shells.size, self.shells.size)
+
+    def _split(self, flat: Tensor) -> Rows:
+        counts = self.shells.channels.counts
+        parts = flat.split([(2 * l + 1) * c for l, c in enumerate(counts)], dim=1)
+        return [part.view(len(flat), 2 * l + 1, c) for l, (part, c) in enumerate(zip(parts, counts, strict=True))]
+
+
+def rotate_out(rows: Rows, rotations: list[Tensor]) -> Rows:
+    """Rows from the frames of the pairs to the common axes."""
+    return [row if l == 0 else torch.bmm(rotations[l], row) for l, row in enumerate(rows)]

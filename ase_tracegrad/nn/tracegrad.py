@@ -1,0 +1,150 @@
+"""The TraceGrad block: invariants of a feature, a non-linear function of them, and its gradient added to the feature.
+
+arXiv 2405.05722: u = CG(f x f -> l = 0), z = MLP(u), v = d(sum_k z_k)/df, f <- f + v. The gradient is
+written out (closed form), so the forward pass needs no autograd and works under inference_mode:
+
+    u_p = <A_p f, B_p f> / sqrt(2l+1),   g = d(sum_k z_k)/du,
+    v   = [A^T (g * B f) + B^T (g * A f)] / sqrt(2l+1).
+
+``rank`` channel pairs (A, B) per l replace the full set of c_l^2 products; ``full=True`` keeps the full
+set for comparison. LayerNorm inside the MLP acts on the invariants; its derivative is in the closed form.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm, silu
+
+from .irreps import Channels, EdgeAlgebra, NodeAlgebra, Orders, Rows
+
+
+class InvariantMLP(nn.Module):
+    """z = MLP(u) with LayerNorm and SiLU, and g = d(sum_k z_k)/du without autograd."""
+
+    def __init__(self, n_in: int, hidden: int, n_out: int):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(n_in, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, n_out)
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.last(silu(_normalize(self.second(silu(_normalize(self.first(u)))))))
+
+    def with_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """(z, g), shapes (E, n_out) and (E, n_in)."""
+        a = self.first(u)
+        a_hat = _normalize(a)
+        b = self.second(silu(a_hat))
+        b_hat = _normalize(b)
+        z = self.last(silu(b_hat))
+        g_b = _normalize_backward(self.last.weight.sum(0) * _silu_derivative(b_hat), b, b_hat)
+        g_a = _normalize_backward((g_b @ self.second.weight) * _silu_derivative(a_hat), a, a_hat)
+        return z, g_a @ self.first.weight
+
+
+class TraceGradBlock(nn.Module):
+    """f -> (f + v, z) for node features (rows) or edge features (orders).
+
+    channels: layout of f; kind: 'node' or 'edge'; invariants: number of z handed to the trace decoder.
+    gradient=False leaves f as it is (the trace-loss-only ablation).
+    """
+
+    def __init__(
+        self,
+        channels: Channels,
+        kind: str,
+        *,
+        rank: int | None = None,
+        full: bool = False,
+        hidden: int = 64,
+        invariants: int = 32,
+        gradient: bool = True,
+    ):
+        super().__init__()
+        self.channels, self.kind, self.full, self.gradient = channels, kind, full, gradient
+        self.algebra = {"node": NodeAlgebra, "edge": EdgeAlgebra}[kind](channels)
+        self.ranks = [c * c if full else min(rank or c, c) for _, _, c in channels.groups]
+        if not full:
+            shapes = [(c, r) for (_, _, c), r in zip(channels.groups, self.ranks, strict=True)]
+            self.left = nn.ParameterList(torch.eye(c, r) + 0.3 * torch.randn(c, r) / math.sqrt(c) for c, r in shapes)
+            self.right = nn.ParameterList(torch.randn(c, r) / math.sqrt(c) for c, r in shapes)
+        norms = [
+            torch.full((r,), 1 / math.sqrt(2 * l + 1), dtype=torch.float64)
+            for (l, _, _), r in zip(channels.groups, self.ranks, strict=True)
+        ]
+        self.register_buffer("norms", torch.cat(norms), persistent=False)
+        self.mlp = InvariantMLP(sum(self.ranks), hidden, invariants)
+        # The gradient starts small, so that a new block begins near the identity.
+        self.step = nn.ParameterList(0.3 * torch.randn(c, c) / math.sqrt(c) for _, _, c in channels.groups)
+
+    def forward(self, f: Rows | Orders) -> tuple[Rows | Orders, Tensor]:
+        if self.full:
+            return self._forward_full(f)
+        left, right = list(self.left), list(self.right)
+        a, b = self.algebra.mix(f, left), self.algebra.mix(f, right)
+        u = self.algebra.inner(a, b) * self.norms
+        if not self.gradient:
+            return f, self.mlp(u)
+        z, g = self.mlp.with_gradient(u)
+        g = g * self.norms
+        v_left = self.algebra.mix(self.algebra.scale(b, g), [w.T for w in left])
+        v_right = self.algebra.mix(self.algebra.scale(a, g), [w.T for w in right])
+        return self._add(f, [x + y for x, y in zip(v_left, v_right, strict=True)]), z
+
+    def _forward_full(self, f):
+        """All channel pairs: u_(cc') = <f_c, f_c'> / sqrt(2l+1); v = (G + G^T) f."""
+        rows = self._as_rows(f)
+        z, g = self.mlp.with_gradient(self._gram_matrices(rows) * self.norms)
+        if not self.gradient:
+            return f, z
+        v: list[list[Tensor]] = [[] for _ in rows]
+        for (l, first, c), part in zip(self.channels.groups, (g * self.norms).split(self.ranks, dim=1), strict=True):
+            matrix = part.view(-1, c, c)
+            group = first - self.channels.starts[l]
+            v[l].append(rows[l][:, :, group : group + c] @ (matrix + matrix.transpose(1, 2)))
+        joined = [torch.cat(parts, dim=2) if parts else row for parts, row in zip(v, rows, strict=True)]
+        return self._add(f, self.channels.to_orders(joined) if self.kind == "edge" else joined), z
+
+    def _as_rows(self, f: Rows | Orders) -> Rows:
+        return self.channels.to_rows(f) if self.kind == "edge" else f
+
+    def _gram_matrices(self, rows: Rows) -> Tensor:
+        """<f_c, f_c'> for all channel pairs of each group, (E, sum c^2)."""
+        grams = []
+        for l, first, c in self.channels.groups:
+            group = first - self.channels.starts[l]
+            part = rows[l][:, :, group : group + c]
+            grams.append((part.transpose(1, 2) @ part).flatten(1))
+        return torch.cat(grams, dim=1)
+
+    def _add(self, f, v):
+        return [x + y for x, y in zip(f, self.algebra.mix(v, list(self.step)), strict=True)]
+
+    def gradient_by_autograd(self, f: Rows | Orders) -> tuple[list[Tensor], Tensor]:
+        """(v, z) by automatic differentiation: the oracle the closed form is tested against."""
+        with torch.enable_grad():
+            f = [x.detach().requires_grad_() for x in f]
+            if self.full:
+                u = self._gram_matrices(self._as_rows(f))
+            else:
+                u = self.algebra.inner(self.algebra.mix(f, list(self.left)), self.algebra.mix(f, list(self.right)))
+            z = self.mlp(u * self.norms)
+            return list(torch.autograd.grad(z.sum(), f)), z.detach()
+
+
+_EPSILON = 1e-3  # variance floor of the normalisation: invariants may vanish, e.g. before the first message
+
+
+def _normalize(x: Tensor) -> Tensor:
+    return layer_norm(x, x.shape[-1:], eps=_EPSILON)
+
+
+def _normalize_backward(gradient: Tensor, x: Tensor, x_hat: Tensor) -> Tensor:
+    """Vector-Jacobian product of _normalize."""
+    inverse = (x.var(dim=-1, unbiased=False, keepdim=True) + _EPSILON).rsqrt()
+    centred = gradient - gradient.mean(-1, keepdim=True) - x_hat * (gradient * x_hat).mean(-1, keepdim=True)
+    return centred * inverse
+
+
+def _silu_derivative(x: Tensor) -> Tensor:
+    s = torch.sigmoid(x)
+    return s * (1 + x * (1 - s))
