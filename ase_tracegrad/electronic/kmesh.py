@@ -31,7 +31,7 @@ class KMesh:
         """This mesh reduced further by operations k -> W k, W (G, 3, 3) integers, a group.
 
         Operations that do not map the mesh onto itself are not used. Whether E(W k) = E(k) holds
-        for a Hamiltonian is the caller's to know (symmetry.find_band_symmetry checks it).
+        for a Hamiltonian is the caller's to know (irreducible.reduce_mesh checks it).
         """
         if self.size is None:
             raise ValueError("only a regular mesh can be reduced by rotations, not a list of k-points")
@@ -91,7 +91,8 @@ def find_mesh_size(structure, density: float) -> tuple[int, int, int]:
         raise ValueError(f"expected a positive k-point density in Angstrom, found {density}")
     cell, pbc = np.asarray(structure.cell, dtype=float), np.asarray(structure.pbc, dtype=bool)
     reciprocal = np.linalg.norm(2 * np.pi * np.linalg.pinv(cell).T, axis=1)
-    return tuple(int(np.ceil(density * b - 1e-9)) if periodic else 1 for b, periodic in zip(reciprocal, pbc, strict=True))
+    first, second, third = np.where(pbc, np.ceil(density * reciprocal - 1e-9), 1).astype(int).tolist()
+    return first, second, third
 
 
 def check_mesh_size(size) -> tuple[int, int, int]:
@@ -99,7 +100,8 @@ def check_mesh_size(size) -> tuple[int, int, int]:
     values = np.asarray(size)
     if values.shape != (3,) or (values != np.rint(values)).any() or (values < 1).any():
         raise ValueError(f"expected a mesh of three positive whole numbers such as (6, 6, 1), found {size!r}")
-    return tuple(int(n) for n in values)
+    first, second, third = (int(n) for n in values)
+    return first, second, third
 
 
 def _image_on_mesh(rotation: np.ndarray, doubled: np.ndarray, size: np.ndarray) -> np.ndarray | None:

@@ -4,6 +4,8 @@ import numpy as np
 
 from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
+from ase_tracegrad.graph import build_graph
+from ase_tracegrad.structure import Structure
 
 
 def add_adjoints(blocks: dict) -> dict:
@@ -38,3 +40,22 @@ def random_model(shells=((0, 1), (0, 0, 1)), *, seed=0, spinor=False, complex_va
                 h[i, j, r], s[i, j, r] = block, small
     kind = "spinor" if spinor else "none"
     return BlockMatrix.from_blocks(layout, add_adjoints(h), kind), BlockMatrix.from_blocks(layout, add_adjoints(s))
+
+
+def random_on_structure(structure: Structure, shells: dict, *, reach=1.6, spinor=False, seed=0):
+    """Random Hermitian H(R), and S(R) close to one, on all pairs nearer than 2 * reach; shells: {Z: (l, ...)}."""
+    rng = np.random.default_rng(seed)
+    graph = build_graph(structure, dict.fromkeys(shells, reach))
+    layout = OrbitalLayout(tuple(shells[z] for z in structure.numbers.tolist()))
+
+    def fill(spins, scale, onsite):
+        sizes = spins * layout.sizes
+        blocks = {}
+        for (i, j), r in zip(graph.pairs.tolist(), graph.shifts.tolist(), strict=True):
+            block = scale * rng.normal(size=(sizes[i], sizes[j])) + (
+                scale * 1j * rng.normal(size=(sizes[i], sizes[j])) if spins == 2 else 0
+            )
+            blocks[i, j, tuple(r)] = block + (onsite * np.eye(sizes[i]) if i == j and not any(r) else 0)
+        return BlockMatrix.from_blocks(layout, blocks, "spinor" if spins == 2 else "none").symmetrized()
+
+    return fill(2 if spinor else 1, 1.0, 0.0), fill(1, 0.02, 1.0)

@@ -1,0 +1,160 @@
+"""Whether H(R) and S(R) have the symmetry of their structure, and the projection onto it.
+
+An operation W, t with W f_p + t = f_p' + T_p takes block (p, q, R) to (p', q', W R + T_q - T_p) and turns it:
+H' = U_p H U_q^+, U the rotation of the orbitals (and of the spin). A covariant matrix equals its images.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..blocks import BlockMatrix
+from ..structure import Structure
+from .eigen import solve_bands
+from .space_group import SpaceGroup, find_space_group
+
+# Energies closer than this in the symmetrized Hamiltonian are one level, eV.
+DEGENERACY = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class SymmetryReport:
+    """How far H and S are from the symmetry of the structure; residuals are largest absolute elements.
+
+    group: the space group, or the layer group of a slab; hamiltonian (G,) eV, overlap (G,): residual under each operation;
+    hermiticity and time_reversal of H, eV; splitting: largest splitting, eV, of levels that symmetry makes
+    degenerate, at each of ``kpts`` (K, 3).
+    """
+
+    group: SpaceGroup
+    hamiltonian: np.ndarray
+    overlap: np.ndarray
+    hermiticity: float
+    time_reversal: float
+    kpts: np.ndarray
+    splitting: np.ndarray
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.group.name}: {len(self.group)} operations",
+            f"{'largest residual':<28}{'H (meV)':>12}{'S':>12}",
+            f"{'space group':<28}{1e3 * self.hamiltonian.max():>12.2e}{self.overlap.max():>12.2e}",
+            f"{'  mean over operations':<28}{1e3 * self.hamiltonian.mean():>12.2e}{self.overlap.mean():>12.2e}",
+            f"{'hermiticity':<28}{1e3 * self.hermiticity:>12.2e}",
+            f"{'time reversal':<28}{1e3 * self.time_reversal:>12.2e}",
+        ]
+        for k, split in zip(self.kpts, self.splitting, strict=True):
+            lines.append(f"{'degeneracy at (' + ', '.join(f'{x:.3g}' for x in k) + ')':<28}{1e3 * split:>12.2e}")
+        return "\n".join(lines)
+
+
+def find_symmetry(
+    hamiltonian: BlockMatrix,
+    overlap: BlockMatrix,
+    structure: Structure,
+    *,
+    kpts=((0.0, 0.0, 0.0),),
+    below: float = np.inf,
+    tolerance: float = 1e-4,
+) -> SymmetryReport:
+    """Residuals of H (eV) and S under every operation of the structure, and splittings at kpts (K, 3).
+
+    tolerance: of the search for operations, Angstrom. A splitting compares the levels of H under ``below`` eV
+    with those of symmetrize(H): what is degenerate there should be so here.
+    """
+    group = find_space_group(structure, tolerance=tolerance)
+    kpts = np.atleast_2d(np.asarray(kpts, dtype=float))
+    ideal = solve_bands(symmetrize(hamiltonian, group), symmetrize(overlap, group), kpts).energies
+    found = solve_bands(hamiltonian, overlap, kpts).energies
+    return SymmetryReport(
+        group,
+        covariance_residuals(hamiltonian, group),
+        covariance_residuals(overlap, group),
+        hamiltonian.hermiticity_residual(),
+        time_reversal_residual(hamiltonian),
+        kpts,
+        np.array([_largest_splitting(e, i, below) for e, i in zip(found, ideal, strict=True)]),
+    )
+
+
+def covariance_residuals(matrix: BlockMatrix, group: SpaceGroup) -> np.ndarray:
+    """(G,) largest |M(image) - U M U^+| over all blocks, for each operation; a missing image counts as zero."""
+    return np.array([float(np.abs(_image(matrix, group, g) - matrix.values).max(initial=0.0)) for g in range(len(group))])
+
+
+def symmetrize(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
+    """The part of ``matrix`` that is invariant under the group: the mean of its images.
+
+    The result has the blocks of the matrix and their images.
+    """
+    closed = matrix.restricted_to(_closure(matrix, group))
+    images = [_image(closed, group, g) for g in range(len(group))]
+    return replace(closed, values=np.mean(images, axis=0))
+
+
+def time_reversal_residual(matrix: BlockMatrix) -> float:
+    """Largest |M - Theta M Theta^-1|: Theta is complex conjugation, times i sigma_y for spinors."""
+    if matrix.spin == "none":
+        return float(np.abs(matrix.values.imag).max(initial=0.0))
+    largest = 0.0
+    for _, block in matrix.items():
+        rows, columns = block.shape[0] // 2, block.shape[1] // 2
+        up, down = block[:rows, :columns], block[rows:, columns:]
+        flip, back = block[:rows, columns:], block[rows:, :columns]
+        largest = max(largest, float(np.abs(up - down.conj()).max()), float(np.abs(flip + back.conj()).max()))
+    return largest
+
+
+def _image(matrix: BlockMatrix, group: SpaceGroup, operation: int) -> np.ndarray:
+    """U^+ M(image) U for each stored block, as flat values: equal to ``matrix.values`` if M is covariant."""
+    target = _image_keys(matrix, group, operation)
+    values = np.zeros(len(matrix.values), dtype=np.result_type(matrix.values, complex if matrix.n_spin == 2 else float))
+    layout = matrix.layout
+    turns = [group.orbital_rotation(operation, layout, _first_alike(layout, a), matrix.n_spin) for a in range(layout.n_atoms)]
+    found = _find_blocks(matrix, target)
+    kinds = np.array([_first_alike(layout, a) for a in range(layout.n_atoms)])
+    pair_kinds = kinds[matrix.pairs]
+    for first, second in np.unique(pair_kinds, axis=0):
+        members = np.nonzero((pair_kinds == (first, second)).all(axis=1) & (found >= 0))[0]
+        if not len(members):
+            continue
+        shape = matrix.shapes[members[0]]
+        inside = np.arange(shape.prod())
+        images = matrix.values[matrix.offsets[found[members]][:, None] + inside].reshape(-1, *shape)
+        turned = turns[first].conj().T @ images @ turns[second]
+        values[matrix.offsets[members][:, None] + inside] = turned.reshape(len(members), -1)
+    return values
+
+
+def _image_keys(matrix: BlockMatrix, group: SpaceGroup, operation: int) -> np.ndarray:
+    """(B, 5) atoms and cell of the image of each block."""
+    i, j = matrix.pairs.T
+    images, cells = group.images[operation], group.cells[operation]
+    shifts = matrix.shifts @ group.rotations[operation].T + cells[j] - cells[i]
+    return np.column_stack([images[i], images[j], shifts])
+
+
+def _find_blocks(matrix: BlockMatrix, keys: np.ndarray) -> np.ndarray:
+    """Number of the block with each key (i, j, R), -1 where none is stored."""
+    return np.array([matrix.index.get((i, j, (a, b, c)), -1) for i, j, a, b, c in keys.tolist()], dtype=int)
+
+
+def _closure(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
+    """A zero matrix that stores the blocks of ``matrix`` and all their images."""
+    keys = np.unique(np.concatenate([_image_keys(matrix, group, g) for g in range(len(group))]), axis=0)
+    missing = keys[_find_blocks(matrix, keys) < 0]
+    pairs, shifts = np.vstack([matrix.pairs, missing[:, :2]]), np.vstack([matrix.shifts, missing[:, 2:]])
+    sizes = (matrix.n_spin * matrix.layout.sizes[pairs]).prod(axis=1)
+    return BlockMatrix(matrix.layout, pairs, shifts, np.zeros(sizes.sum(), dtype=matrix.values.dtype), matrix.spin)
+
+
+def _first_alike(layout, atom: int) -> int:
+    """First atom with the same shells: its orbitals turn in the same way."""
+    return layout.shells.index(layout.shells[atom])
+
+
+def _largest_splitting(energies: np.ndarray, ideal: np.ndarray, below: float) -> float:
+    """Largest spread of ``energies`` within the levels of ``ideal`` that lie under ``below``."""
+    edges = np.concatenate([[0], np.nonzero(np.diff(ideal) > DEGENERACY)[0] + 1, [len(ideal)]])
+    levels = [energies[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True) if ideal[a] < below]
+    return max((float(np.ptp(level)) for level in levels), default=0.0)

@@ -1,0 +1,107 @@
+import logging
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from lattice_models import random_on_structure
+
+from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.irreducible import reduce_mesh
+from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic.space_group import find_space_group
+from ase_tracegrad.electronic.symmetry import covariance_residuals, find_symmetry, symmetrize, time_reversal_residual
+from ase_tracegrad.structure import Structure
+
+SHELLS = {6: (0, 1, 2), 14: (0, 1), 31: (0, 1), 33: (0, 0, 1)}
+
+
+def structures(graphene):
+    silicon, arsenide = bulk("Si"), bulk("GaAs", "zincblende", a=5.65)
+    return {"graphene": graphene, "Si": Structure.from_atoms(silicon), "GaAs": Structure.from_atoms(arsenide)}
+
+
+@pytest.fixture(params=["graphene", "Si", "GaAs"])
+def structure(request, graphene_structure):
+    return structures(graphene_structure)[request.param]
+
+
+@pytest.mark.parametrize("spinor", [False, True])
+def test_symmetrized_matrices_are_invariant(structure, spinor):
+    """In every group: residuals vanish, the projection is idempotent, and E(Wk) = E(k) at a generic k."""
+    h, s = random_on_structure(structure, SHELLS, spinor=spinor)
+    group = find_space_group(structure)
+    assert covariance_residuals(h, group).max() > 0.1
+    h, s = symmetrize(h, group), symmetrize(s, group)
+    assert covariance_residuals(h, group).max() < 1e-12 and h.is_hermitian(1e-12)
+    assert np.abs(symmetrize(h, group).values - h.values).max() < 1e-12
+    kpts = group.reciprocal_rotations @ np.array([0.13, 0.27, 0.41])
+    energies = compute_bands(h, s, kpts)
+    assert np.ptp(energies, axis=0).max() < 1e-10
+
+
+def test_symmetrize_keeps_the_invariant_part(graphene_structure):
+    """<P M, N> = <M, N> for invariant N: the projection is orthogonal."""
+    group = find_space_group(graphene_structure)
+    h, _ = random_on_structure(graphene_structure, SHELLS)
+    invariant = symmetrize(random_on_structure(graphene_structure, SHELLS, seed=5)[0], group)
+    assert symmetrize(h, group).inner(invariant) == pytest.approx(h.inner(invariant))
+
+
+def test_missing_images_are_added(graphene_structure):
+    h, _ = random_on_structure(graphene_structure, SHELLS)
+    group = find_space_group(graphene_structure)
+    bond = int(np.nonzero(h.pairs[:, 0] != h.pairs[:, 1])[0][0])
+    partner = int(h.reverse[bond])
+    keep = (h.pairs[:, 0] == h.pairs[:, 1]) & (h.shifts == 0).all(axis=1)
+    keep[[bond, partner]] = True
+    cut = h.cut(keep)
+    full = symmetrize(cut, group)
+    assert len(cut) == 4 and len(full) == 8  # two on-site blocks, three bonds each way
+    assert covariance_residuals(full, group).max() < 1e-12
+
+
+def test_report(graphene_structure):
+    h, s = random_on_structure(graphene_structure, SHELLS)
+    group = find_space_group(graphene_structure)
+    noise = h
+    h, s = symmetrize(h, group), symmetrize(s, group)
+    clean = find_symmetry(h, s, graphene_structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]])
+    assert clean.splitting.max() < 1e-10 and clean.hamiltonian.max() < 1e-12
+    broken = find_symmetry(h + 1e-3 * noise, s, graphene_structure)
+    assert broken.splitting.max() > 1e-5 and broken.hamiltonian.max() > 1e-4
+    assert "p6/mmm: 24 operations" in str(broken) and "time reversal" in str(broken)
+
+
+def test_time_reversal_of_spinors(graphene_structure):
+    h, _ = random_on_structure(graphene_structure, SHELLS, spinor=True)
+    assert time_reversal_residual(h) > 0.1
+    real, _ = random_on_structure(graphene_structure, SHELLS)
+    blocks = {key: np.kron(np.eye(2), block).astype(complex) for key, block in real.items()}
+    assert time_reversal_residual(type(h).from_blocks(h.layout, blocks, "spinor")) == 0.0
+    assert time_reversal_residual(real) == 0.0
+
+
+@pytest.mark.parametrize("size", [(6, 6, 1), (5, 5, 1)])
+def test_irreducible_mesh_equals_the_full_one(graphene_structure, size):
+    h, s = random_on_structure(graphene_structure, SHELLS)
+    group = find_space_group(graphene_structure)
+    h, s = symmetrize(h, group), symmetrize(s, group)
+    full = make_mesh(size, gamma=True, time_reversal=False)
+    mesh = reduce_mesh(full, h, s, graphene_structure)
+    assert len(mesh) <= len(full) / 5
+    assert np.abs(mesh.unfold(compute_bands(h, s, mesh.kpts)) - full.unfold(compute_bands(h, s, full.kpts))).max() < 1e-9
+
+
+def test_without_time_reversal_k_and_minus_k_stay(graphene_structure):
+    h, s = random_on_structure(graphene_structure, SHELLS, spinor=True)
+    full = make_mesh((4, 4, 1), gamma=True, time_reversal=False)
+    assert len(reduce_mesh(full, h, s, graphene_structure)) == len(full)
+
+
+def test_a_hamiltonian_without_the_symmetry_keeps_the_mesh(graphene_structure, caplog):
+    h, s = random_on_structure(graphene_structure, SHELLS)
+    full = make_mesh((4, 4, 1), gamma=True, time_reversal=False)
+    with caplog.at_level(logging.INFO):
+        mesh = reduce_mesh(full, h, s, graphene_structure)
+    assert len(mesh) == len(make_mesh((4, 4, 1), gamma=True))
+    assert "not reduced by rotations" in caplog.text
