@@ -43,13 +43,13 @@ class GaussianRadial:
 
     def __call__(self, r) -> np.ndarray:
         r = np.asarray(r, dtype=float)
-        return r**self.l * (np.exp(-r[..., None] ** 2 * self.exponents) @ self.coefficients)
+        return r**self.l * (np.exp(-(r[..., None] ** 2) * self.exponents) @ self.coefficients)
 
     @cached_property
     def reach(self) -> float:
         """Radius in Angstrom beyond which the orbital is taken as zero."""
         r = np.arange(0.1, 60.0, 0.02)
-        bound = r ** (self.l + 1) * (np.exp(-r[:, None] ** 2 * self.exponents) @ np.abs(self.coefficients))
+        bound = r ** (self.l + 1) * (np.exp(-(r[:, None] ** 2) * self.exponents) @ np.abs(self.coefficients))
         return float(r[np.nonzero(bound > self.tolerance)[0][-1]])
 
 

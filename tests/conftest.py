@@ -43,7 +43,9 @@ def make_matrix():
         spins = 2 if spin == "spinor" else 1
         blocks = {}
         keys = [(i, i, (0, 0, 0)) for i in range(layout.n_atoms)]
-        keys += [(*rng.integers(layout.n_atoms, size=2).tolist(), tuple(rng.integers(-2, 3, size=3).tolist())) for _ in range(n_pairs)]
+        keys += [
+            (*rng.integers(layout.n_atoms, size=2).tolist(), tuple(rng.integers(-2, 3, size=3).tolist())) for _ in range(n_pairs)
+        ]
         for i, j, shift in keys:
             shape = (spins * layout.sizes[i], spins * layout.sizes[j])
             block = rng.normal(size=shape) + (1j * rng.normal(size=shape) if spin == "spinor" else 0)

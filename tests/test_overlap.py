@@ -36,7 +36,10 @@ def pyscf_molecule(atoms: Atoms, basis: Basis):
     shells = {}
     for symbol, z in {(a.symbol, a.number) for a in atoms}:
         shells[symbol] = [
-            [s.l, *[[e * BOHR**2, c / gto.gto_norm(s.l, e)] for e, c in zip(s.radial.exponents, s.radial.coefficients, strict=True)]]
+            [
+                s.l,
+                *[[e * BOHR**2, c / gto.gto_norm(s.l, e)] for e, c in zip(s.radial.exponents, s.radial.coefficients, strict=True)],
+            ]
             for s in basis[z].shells
         ]
     positions = atoms.positions / BOHR
@@ -44,7 +47,9 @@ def pyscf_molecule(atoms: Atoms, basis: Basis):
 
 
 def in_our_order(matrix: np.ndarray, layout) -> np.ndarray:
-    gather = np.concatenate([start + PYSCF.to_ours(shells)[0] for start, shells in zip(layout.offsets, layout.shells, strict=False)])
+    gather = np.concatenate(
+        [start + PYSCF.to_ours(shells)[0] for start, shells in zip(layout.offsets, layout.shells, strict=False)]
+    )
     return matrix[np.ix_(gather, gather)]
 
 
@@ -85,7 +90,9 @@ def test_core_orbitals_of_an_all_electron_basis_against_pyscf():
             shells.append(Shell(l, GaussianRadial(l, exponents / BOHR**2, coefficients * gto.gto_norm(l, exponents))))
         elements[z] = AtomicBasis(z, tuple(s.l for s in shells), tuple(shells))
     ours = compute_overlap(atoms, Basis(elements))
-    theirs = gto.M(atom=list(zip(atoms.symbols, atoms.positions / BOHR, strict=True)), basis="def2-svp", unit="B", spin=1, verbose=0)
+    theirs = gto.M(
+        atom=list(zip(atoms.symbols, atoms.positions / BOHR, strict=True)), basis="def2-svp", unit="B", spin=1, verbose=0
+    )
     assert np.abs(ours.bloch([0, 0, 0])[0] - in_our_order(theirs.intor("int1e_ovlp_sph"), ours.layout)).max() < 1e-9
 
 

@@ -43,7 +43,12 @@ def test_impossible_structures_are_refused(arguments, message):
 
 @pytest.mark.parametrize(
     "cell",
-    [np.zeros((3, 3)), np.diag([3.0, 0, 0]), np.array([[3.0, 0, 0], [1, 2, 0], [0, 0, 0]]), np.array([[0, 0, 0], [0, 0, 2.0], [1, 1, 0]])],
+    [
+        np.zeros((3, 3)),
+        np.diag([3.0, 0, 0]),
+        np.array([[3.0, 0, 0], [1, 2, 0], [0, 0, 0]]),
+        np.array([[0, 0, 0], [0, 0, 2.0], [1, 1, 0]]),
+    ],
 )
 def test_missing_axes_are_completed(cell):
     structure = Structure([1], np.zeros((1, 3)), cell, np.linalg.norm(cell, axis=1) > 0)

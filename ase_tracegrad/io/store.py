@@ -8,10 +8,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import h5py
 import numpy as np
 
+from ..basis import Basis
 from ..basis_json import basis_from_json, basis_to_json
 from ..blocks import BlockMatrix
 from ..structure import Structure
@@ -30,7 +32,7 @@ class StoreWriter:
         self.path = Path(path)
         self.info = info or {}
 
-    def __enter__(self) -> "StoreWriter":
+    def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._part = self.path.with_name(self.path.name + ".part")
         self._file = h5py.File(self._part, "w")
@@ -77,8 +79,12 @@ class StoreReader:
         found = (self._file.attrs.get("format"), self._file.attrs.get("version"))
         if found != (FORMAT, VERSION):
             raise FormatError(f"{self.path}: expected a packed data file {FORMAT} version {VERSION}, found {found}")
-        self.info = json.loads(self._file.attrs["info"])
-        self.basis = basis_from_json(json.loads(self._file.attrs["basis"])) if "basis" in self._file.attrs else None
+        try:
+            self.info = json.loads(self._file.attrs["info"])
+            # A file without samples has no basis yet.
+            self.basis = basis_from_json(json.loads(self._file.attrs["basis"])) if self.names else Basis({})
+        except (KeyError, ValueError) as error:
+            raise FormatError(f"{self.path}: the header is damaged or incomplete: {error}") from error
 
     @property
     def names(self) -> list[str]:
@@ -102,7 +108,7 @@ class StoreReader:
                 stored = group["bands"]
                 bands = ReferenceBands(stored["kpts"][()], stored["energies"][()], float(stored.attrs["fermi_level"]))
             return Sample(structure, self.basis, hamiltonian, overlap, json.loads(group.attrs["info"]), bands)
-        except (KeyError, OSError, ValueError, AttributeError) as error:
+        except (KeyError, OSError, ValueError) as error:
             raise FormatError(f"{self.path}: sample {name!r} is damaged or incomplete: {error}") from error
 
     def split(self, name: str) -> str | None:
@@ -116,7 +122,7 @@ class StoreReader:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> "StoreReader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_):

@@ -16,8 +16,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..io.sample import Sample
+from ..io.sample import FormatError, Sample
 from ..io.store import StoreWriter
+from ..structure import StructureError
 from .cp2k import LabelError
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def _run_job(job: LabelJob, out: Path) -> dict:
         with StoreWriter(label_path(out, job.name)) as store:
             store.add(job.name, sample)
         failed.unlink(missing_ok=True)
-    except LabelError as error:
+    except (LabelError, FormatError, StructureError) as error:
         row.update(ok=False, error=f"{type(error).__name__}: {error}")
     row["seconds"] = round(time.perf_counter() - start, 1)
     if not row["ok"]:

@@ -73,10 +73,12 @@ def find_cp2k() -> tuple[str, Path]:
 
 
 def wrap_positions(structure: Structure) -> Structure:
-    """Positions in the image that CP2K's cell index refers to: fractional s - floor(s + 1/2)."""
+    """Positions in the image that CP2K's cell index refers to, fractional s - floor(s + 1/2); periodic in all directions."""
+    if abs(np.linalg.det(structure.cell)) < 1e-3:
+        raise LabelError(f"CP2K needs three cell vectors, with vacuum where there is no period; found\n{structure.cell}")
     fractional = structure.positions @ np.linalg.inv(structure.cell)
     fractional -= np.floor(fractional + 0.5)
-    return Structure(structure.numbers, fractional @ structure.cell, structure.cell, structure.pbc)
+    return Structure(structure.numbers, fractional @ structure.cell, structure.cell, [True] * 3)
 
 
 def read_basis_set(settings: Cp2kSettings, data: Path) -> Basis:
@@ -110,7 +112,12 @@ def compute_labels(atoms, settings: Cp2kSettings, *, directory=None, band_kpts=N
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CP2K_DATA_DIR": str(data)}
     with open(directory / "label.err", "w") as errors:
         code = subprocess.run(
-            [binary, "-i", "label.inp", "-o", "label.out"], cwd=directory, env=environment, stdout=errors, stderr=errors
+            [binary, "-i", "label.inp", "-o", "label.out"],
+            cwd=directory,
+            env=environment,
+            stdout=errors,
+            stderr=errors,
+            check=False,  # the output says more than the exit code; it is judged below
         ).returncode
     output = (directory / "label.out").read_text() if (directory / "label.out").exists() else ""
     if "SCF run NOT converged" in output:
@@ -157,7 +164,8 @@ def _write_input(structure: Structure, symbols: list[str], settings: Cp2kSetting
     shift = [0.5 if points > 1 else 0.0 for points in n]
     vector = "{:.14f} {:.14f} {:.14f}".format
     matrices = "".join(
-        f"&{tag}_CSR_WRITE ON\n REAL_SPACE T\n THRESHOLD {settings.threshold}\n &EACH\n  QS_SCF 0\n &END\n&END\n" for tag in ("KS", "S")
+        f"&{tag}_CSR_WRITE ON\n REAL_SPACE T\n THRESHOLD {settings.threshold}\n &EACH\n  QS_SCF 0\n &END\n&END\n"
+        for tag in ("KS", "S")
     )
     bands = ""
     if band_kpts is not None:
