@@ -137,8 +137,8 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
             self._calculate_bands()
 
     def _calculate_bands(self):
-        mesh = normalise_kpts(self.parameters["kpts"], self.atoms).mesh
         structure = self._structure_of(self.atoms)
+        mesh = normalise_kpts(self.parameters["kpts"], self.atoms).mesh
         energies = structure.energies(mesh.kpts)
         fermi_level = self._fermi_level(self.atoms)
         self.results.update(
@@ -264,14 +264,14 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
     def dos(self, energies=None, *, width: float = 0.1, kpts=None, atoms=None, progress: bool = False) -> GridDOSData:
         """Density of states in states per eV and cell, both spins; energies relative to the Fermi level.
 
-        energies: ascending grid in eV, by default 1001 points from -10 to 10; width: sigma of the
+        energies: ascending grid in eV, by default from -30 to 15 in steps of 0.02; width: sigma of the
         Gaussian in eV, 0 for linear tetrahedra (the width of ase.dft.dos.DOS is sqrt(2) sigma);
         kpts: a mesh, by default that of the calculator.
         """
         atoms = self._current_atoms(atoms)
         fermi_level = self._fermi_level(atoms)
         mesh = self._mesh(self.parameters["kpts"] if kpts is None else kpts, atoms, "the kpts of a density of states")
-        grid = np.linspace(-10.0, 10.0, 1001) if energies is None else np.asarray(energies, dtype=float)
+        grid = np.linspace(-30.0, 15.0, 2251) if energies is None else np.asarray(energies, dtype=float)
         weights = self._structure_of(atoms).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
         return GridDOSData(grid, weights, info={"label": "DOS", "energy_zero": "Fermi level", "fermi_level": f"{fermi_level:.6f} eV"})
 
@@ -281,8 +281,9 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         A negative gap is a band overlap; no Fermi level enters, so noise cannot close a gap.
         """
         atoms = self._current_atoms(atoms)
+        structure = self._structure_of(atoms)
         points = normalise_kpts(self.parameters["kpts"] if kpts is None else kpts, atoms).mesh.kpts
-        return self._structure_of(atoms).find_band_gap(points, edges=special_points(atoms), progress=progress)
+        return structure.find_band_gap(points, edges=special_points(atoms), progress=progress)
 
     # -- state ---------------------------------------------------------------------------------
 

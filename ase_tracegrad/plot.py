@@ -1,0 +1,226 @@
+"""Pictures of bands and density of states. Every function returns matplotlib Axes and changes no global style."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from ase.spectrum.band_structure import BandStructure
+from ase.spectrum.dosdata import GridDOSData
+from matplotlib.axes import Axes
+
+from .electronic.gap import BandGap
+
+# Okabe and Ito's colours, told apart by colour-blind eyes and in grey.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
+STYLE = {
+    "font.size": 10.0,
+    "axes.linewidth": 0.8,
+    "axes.grid": False,
+    "lines.linewidth": 1.3,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+    "savefig.dpi": 200,
+    "xtick.major.size": 0,
+    "ytick.direction": "in",
+    "ytick.right": True,
+    "mathtext.default": "regular",
+}
+WINDOW = (-10.0, 6.0)
+
+
+def plot_bands(bands: BandStructure, *, gap: BandGap | None = None, window: Sequence[float] = WINDOW, ax: Axes | None = None) -> Axes:
+    """Bands along their path.
+
+    Energies count from the valence-band top if ``gap`` says there is a gap, else from bands.reference
+    (the Fermi level); the axis says which. window: lowest and highest energy shown, eV.
+    """
+    with plt.style.context(STYLE):
+        ax = ax if ax is not None else plt.subplots(figsize=(4.2, 4.2), layout="constrained")[1]
+        zero, name = find_zero(bands, gap)
+        _draw_lines(ax, bands, zero, color=BLUE, label=None)
+        _dress_path(ax, bands)
+        _dress_energy(ax, window, name)
+        if gap is not None:
+            _mark_edges(ax, bands, gap, zero)
+            ax.set_title(describe_gap(gap, bands.path), fontsize=9)
+    return ax
+
+
+def plot_dos(
+    dos: GridDOSData, *, shift: float = 0.0, window: Sequence[float] = WINDOW, ax: Axes | None = None, upright: bool = False
+) -> Axes:
+    """Density of states; its energies count from the Fermi level, ``shift`` eV is added to them.
+
+    upright: energy on the vertical axis, to stand beside bands.
+    """
+    with plt.style.context(STYLE):
+        ax = ax if ax is not None else plt.subplots(figsize=(4.6, 3.0), layout="constrained")[1]
+        energies, weights = np.asarray(dos.get_energies()) + shift, np.asarray(dos.get_weights())
+        shown = (energies >= window[0]) & (energies <= window[1])
+        top = 1.08 * weights[shown].max(initial=0.0) or 1.0
+        filled = energies <= shift
+        units = "states / (eV cell)"
+        if upright:
+            ax.fill_betweenx(energies, weights, where=filled, color=BLUE, alpha=0.25, linewidth=0)
+            ax.plot(weights, energies, color=BLUE)
+            ax.set(xlim=(0, top), ylim=window, xlabel=f"DOS\n({units})")
+            ax.axhline(0.0, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+            ax.tick_params(axis="x", length=3)
+        else:
+            ax.fill_between(energies, weights, where=filled, color=BLUE, alpha=0.25, linewidth=0, label="occupied")
+            ax.plot(energies, weights, color=BLUE)
+            zero = "E_F" if shift == 0.0 else "E_{VBM}"
+            ax.set(xlim=window, ylim=(0, top), xlabel=f"E $-$ ${zero}$ (eV)", ylabel=f"DOS ({units})")
+            ax.axvline(0.0, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+            ax.tick_params(axis="x", length=3)
+            ax.legend(loc="upper left", fontsize=8)
+    return ax
+
+
+def plot_bands_and_dos(
+    bands: BandStructure, dos: GridDOSData, *, gap: BandGap | None = None, window: Sequence[float] = WINDOW
+) -> tuple[Axes, Axes]:
+    """Bands and density of states on one energy axis."""
+    with plt.style.context(STYLE):
+        _, (left, right) = plt.subplots(1, 2, figsize=(6.2, 4.2), width_ratios=(3, 1), sharey=True, layout="constrained")
+        plot_bands(bands, gap=gap, window=window, ax=left)
+        plot_dos(dos, shift=bands.reference - find_zero(bands, gap)[0], window=window, ax=right, upright=True)
+    return left, right
+
+
+def plot_comparison(
+    predicted: BandStructure,
+    reference: BandStructure,
+    *,
+    error_window: Sequence[float] = (-np.inf, 3.0),
+    window: Sequence[float] = WINDOW,
+    labels: Sequence[str] = ("prediction", "DFT"),
+) -> tuple[Axes, Axes]:
+    """Predicted bands over reference bands and, below, the difference of the states in ``error_window``.
+
+    Both on the same k-points, energies absolute, from one energy zero: the reference's Fermi level.
+    error_window: lowest and highest energy of the states that count, eV from there.
+    """
+    first, second = _common_bands(predicted, reference)
+    error, inside = _differences(first, second - reference.reference, reference.reference, error_window)
+    with plt.style.context(STYLE):
+        _, (ax, below) = plt.subplots(2, 1, figsize=(4.6, 5.6), height_ratios=(4, 1), sharex=True, layout="constrained")
+        _draw_lines(ax, reference, reference.reference, color=GREY, label=labels[1], linewidth=3.2, alpha=0.75)
+        _draw_lines(ax, predicted, reference.reference, color=ORANGE, label=labels[0], linewidth=1.1)
+        _dress_path(ax, predicted)
+        _dress_energy(ax, window, "E_F")
+        ax.legend(loc="upper right", fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
+        rmse, largest = np.sqrt(np.mean(error[inside] ** 2)), np.abs(error[inside]).max()
+        low, high = error_window
+        states = f"E < $E_F$ + {high:g} eV" if np.isinf(low) else f"{low:g} to {high:g} eV"
+        ax.set_title(f"RMSE {_milli(rmse)}, largest {_milli(largest)} ({states})", fontsize=9)
+        x = predicted.path.get_linear_kpoint_axis()[0]
+        below.plot(np.broadcast_to(x[:, None], error.shape)[inside], 1000 * error[inside], ".", color=ORANGE, markersize=3)
+        below.axhline(0.0, color=GREY, linewidth=0.8)
+        bound = 1.15 * 1000 * largest or 1.0
+        below.set(ylabel="error (meV)", ylim=(-bound, bound))
+        _dress_path(below, predicted)
+    return ax, below
+
+
+def find_zero(bands: BandStructure, gap: BandGap | None) -> tuple[float, str]:
+    """Energy zero in eV and its name: the valence-band top of an insulator, else the Fermi level."""
+    if gap is not None and not gap.is_metal:
+        return gap.vbm, "E_{VBM}"
+    return float(bands.reference), "E_F"
+
+
+def describe_gap(gap: BandGap, path) -> str:
+    """One line: size, kind and place of the gap, k-points by their names where they have one."""
+    at = [name_kpt(k, path) for k in (gap.k_vbm, gap.k_cbm, gap.k_direct)]
+    if gap.n_filled is None:
+        return "metal (a band is partly filled)"
+    if not gap.is_metal:
+        kind = f"direct at {at[2]}" if gap.is_direct else f"indirect, {at[0]} $\\rightarrow$ {at[1]}"
+        return f"gap {gap.gap:.3f} eV, {kind}"
+    if gap.is_direct:
+        return f"semimetal, bands touch at {at[2]} ({_milli(gap.direct_gap)})"
+    return f"semimetal, bands overlap by {-gap.gap:.3f} eV ({at[0]}, {at[1]})"
+
+
+def name_kpt(kpt, path) -> str:
+    """Name of a special point equal to +-k up to a reciprocal vector, else its coordinates."""
+    for name, point in path.special_points.items():
+        for sign in (1, -1):
+            difference = sign * np.asarray(kpt) - point
+            if np.abs(difference - np.rint(difference)).max() < 1e-4:
+                return _greek(name)
+    return "(" + ", ".join(f"{x:.3g}" for x in kpt) + ")"
+
+
+# -- pieces ----------------------------------------------------------------------------------------
+
+
+def _draw_lines(ax: Axes, bands: BandStructure, zero: float, *, label: str | None, **style):
+    x = bands.path.get_linear_kpoint_axis()[0]
+    style.setdefault("linewidth", plt.rcParams["lines.linewidth"])
+    # A path 'U,X' jumps between two k-points at one place of the axis: no line may join them.
+    pieces = np.split(np.arange(len(x)), np.nonzero(np.diff(x) < 1e-12)[0] + 1)
+    marker = "_" if len(x) == 1 else None
+    for energies in bands.energies:
+        for piece in pieces:
+            lines = ax.plot(x[piece], energies[piece] - zero, marker=marker, markersize=40, **style)
+            if label is not None:
+                lines[0].set_label(label)
+                label = None
+
+
+def _dress_path(ax: Axes, bands: BandStructure):
+    x, ticks, names = bands.path.get_linear_kpoint_axis()
+    labels: dict[float, list[str]] = {}
+    for tick, name in zip(ticks, names, strict=True):
+        labels.setdefault(round(float(tick), 9), []).append(_greek(name))
+    ax.set_xticks(list(labels), ["|".join(dict.fromkeys(group)) for group in labels.values()])
+    for tick in labels:
+        ax.axvline(tick, color=GREY, linewidth=0.5, zorder=0)
+    if x[-1] > x[0]:
+        ax.set_xlim(x[0], x[-1])
+
+
+def _dress_energy(ax: Axes, window: Sequence[float], zero: str):
+    ax.axhline(0.0, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+    ax.set(ylim=(window[0], window[1]), ylabel=f"E $-$ ${zero}$ (eV)")
+
+
+def _mark_edges(ax: Axes, bands: BandStructure, gap: BandGap, zero: float):
+    """Dots on the band edges, wherever the path meets them."""
+    if gap.is_metal or gap.n_filled is None:
+        return
+    x = bands.path.get_linear_kpoint_axis()[0]
+    for band, edge, color in ((gap.n_filled - 1, gap.vbm, GREEN), (gap.n_filled, gap.cbm, ORANGE)):
+        energies = bands.energies[0, :, band]
+        at = np.nonzero(np.abs(energies - edge) < 1e-3)[0]
+        ax.plot(x[at], energies[at] - zero, "o", color=color, markersize=4.5, zorder=3)
+
+
+def _common_bands(predicted: BandStructure, reference: BandStructure) -> tuple[np.ndarray, np.ndarray]:
+    if predicted.path.kpts.shape != reference.path.kpts.shape or np.abs(predicted.path.kpts - reference.path.kpts).max() > 1e-6:
+        raise ValueError(
+            f"bands can be compared on the same k-points only; found {len(predicted.path.kpts)} and {len(reference.path.kpts)} points"
+        )
+    n = min(predicted.energies.shape[2], reference.energies.shape[2])
+    return predicted.energies[0, :, :n], reference.energies[0, :, :n]
+
+
+def _differences(predicted, reference_from_zero, zero: float, error_window) -> tuple[np.ndarray, np.ndarray]:
+    """Differences (K, n) in eV and which states lie in the window, by their reference energy."""
+    inside = (reference_from_zero >= error_window[0]) & (reference_from_zero <= error_window[1])
+    if not inside.any():
+        raise ValueError(f"no state of the reference lies in the error window {tuple(error_window)} eV")
+    return predicted - zero - reference_from_zero, inside
+
+
+def _milli(energy: float) -> str:
+    return f"{1000 * energy:.2f} meV"
+
+
+def _greek(name: str) -> str:
+    """'G' -> Gamma, 'X1' -> X with a lower 1."""
+    letter, index = name[:1], name[1:]
+    letter = "Γ" if letter == "G" else letter
+    return f"{letter}$_{{{index}}}$" if index else letter

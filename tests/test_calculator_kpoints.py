@@ -1,0 +1,148 @@
+"""kpts in every form ASE users write, and the forms ASE itself misreads."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, graphene, molecule
+from ase.calculators.calculator import InputError, kpts2ndarray
+from ase.dft.kpoints import monkhorst_pack
+
+from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.kpoints import make_band_path, normalise_kpts, special_points
+
+SILICON = bulk("Si")
+SHEET = graphene(vacuum=5.0)
+
+
+@pytest.mark.parametrize(
+    "kpts",
+    [
+        (2, 3, 4),
+        [4, 4, 1],
+        {"size": (4, 4, 4)},
+        {"size": (4, 4, 3), "gamma": True},
+        {"size": (3, 3, 3), "gamma": False},
+        {"size": (4, 3, 2), "gamma": False},
+        {"density": 2.0},
+        {"density": 2.0, "gamma": True, "even": True},
+        {"density": 2.0, "gamma": True, "even": False},
+        {"density": 2.0, "even": None},
+        {"path": "GXL", "npoints": 20},
+        {"path": "GX,UL", "density": 5},
+        [[0.0, 0, 0], [0.25, 0.5, 0]],
+        {"kpts": [[0.1, 0, 0]]},
+        None,
+    ],
+    ids=str,
+)
+def test_same_points_as_ase(kpts):
+    found = normalise_kpts(kpts, SILICON)
+    assert np.allclose(found.mesh.full_kpts, kpts2ndarray(kpts, SILICON))
+    assert np.isclose(found.mesh.weights.sum(), 1)
+    assert found.is_mesh == (not (isinstance(kpts, dict) and ("path" in kpts or "kpts" in kpts)) and np.ndim(kpts) != 2)
+    assert (found.path is not None) == (isinstance(kpts, dict) and "path" in kpts)
+
+
+def test_mesh_is_reduced_by_time_reversal_only():
+    mesh = normalise_kpts((4, 4, 4), SILICON).mesh
+    assert len(mesh.kpts) == 32
+    assert np.allclose(mesh.full_kpts, monkhorst_pack((4, 4, 4)))
+    difference = mesh.kpts[mesh.full_to_irreducible]
+    for full, reduced in zip(mesh.full_kpts, difference, strict=True):
+        assert any(np.allclose((s * full - reduced) - np.rint(s * full - reduced), 0) for s in (1, -1))
+
+
+@pytest.mark.parametrize("kpts", [np.array([2, 2, 2]), tuple(np.array([2, 2, 2])), np.array([2, 2, 2], dtype=np.int32)])
+def test_numpy_integers_are_a_mesh(kpts):
+    """kpts2kpts makes one k-point of shape (3,) of these (ASE 3.29)."""
+    assert normalise_kpts(kpts, SILICON).mesh.size == (2, 2, 2)
+
+
+def test_a_float_is_a_density():
+    found = normalise_kpts(2.0, SILICON)
+    assert np.allclose(found.mesh.full_kpts, kpts2ndarray({"density": 2.0, "gamma": True}, SILICON))
+
+
+def test_band_path_and_kmesh_objects():
+    path = SILICON.cell.bandpath("GX", npoints=7)
+    assert normalise_kpts(path, SILICON).path is path
+    mesh = make_mesh((2, 2, 1), gamma=True)
+    assert normalise_kpts(mesh, SILICON).mesh is mesh
+    assert normalise_kpts(normalise_kpts(mesh, SILICON), SILICON).mesh is mesh
+
+
+def test_two_dimensional_paths_and_densities_skip_the_vacuum():
+    assert normalise_kpts({"density": 3.0}, SHEET).mesh.size[2] == 1
+    assert np.all(normalise_kpts({"path": "GMK", "npoints": 10}, SHEET).path.kpts[:, 2] == 0)
+
+
+@pytest.mark.parametrize(
+    ("kpts", "message"),
+    [
+        ((2.0, 2.0, 2.0), "three integers"),
+        ((0.25, 0.25, 0.25), "for one k-point"),
+        ((0, 2, 2), "positive"),
+        ((2, 2), "expected"),
+        ([[0, 0]], "expected"),
+        ([[0, 0, np.nan]], "expected"),
+        ([[0, 0, 0], [1, 2]], "expected"),
+        ([], "expected"),
+        ("GX", "'path': 'GX'"),
+        (("a", "b", "c"), "expected"),
+        ({"size": (2, 2, 2), "density": 3.0}, "not both"),
+        ({"path": "GX", "size": (2, 2, 2)}, "cannot stand beside"),
+        ({"kpts": [[0, 0, 0]], "gamma": True}, "cannot stand beside"),
+        ({"sise": (2, 2, 2)}, "sise"),
+        ({"density": -1.0}, "positive"),
+        (float("nan"), "positive"),
+        ({"path": "GQ", "npoints": 5}, "special points G, K"),
+        ({"path": "g-x"}, "special points"),
+    ],
+    ids=str,
+)
+def test_wrong_kpts_say_what_is_expected(kpts, message):
+    with pytest.raises(InputError, match=message):
+        normalise_kpts(kpts, SILICON)
+
+
+def test_default_path_leaves_out_vacuum():
+    slab = SHEET.copy()
+    slab.pbc = True
+    assert make_band_path(slab).path.startswith("GMKG") and "A" in make_band_path(slab).path
+    assert make_band_path(slab, dispersive=(True, True, False)).path == "GMKG"
+    assert make_band_path(slab, "GA", dispersive=(True, True, False)).path == "GA"
+
+
+def test_path_of_a_cell_without_third_vector_and_of_molecules():
+    assert make_band_path(graphene(), npoints=12).path == "GMKG"
+    for vacuum in (None, 3.0):
+        single = make_band_path(molecule("CH4", vacuum=vacuum))
+        assert single.kpts.tolist() == [[0, 0, 0]] and single.path == "G"
+    with pytest.raises(InputError, match="molecule"):
+        make_band_path(molecule("CH4"), "GX")
+
+
+def test_path_that_contradicts_npoints():
+    path = SILICON.cell.bandpath("GX", npoints=7)
+    assert make_band_path(SILICON, path) is path
+    with pytest.raises(InputError, match="contradicts"):
+        make_band_path(SILICON, path, 50)
+    with pytest.raises(InputError, match="positive"):
+        make_band_path(SILICON, "GX", 0)
+
+
+def test_special_points():
+    corners = special_points(SHEET)
+    assert np.abs(corners - [1 / 3, 1 / 3, 0]).sum(axis=1).min() < 1e-9
+    assert np.all(corners[:, 2] == 0)
+    assert len(special_points(molecule("CH4"))) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_special_points_of_odd_cells(seed):
+    """Left-handed, skewed and needle-like cells: ASE's lattice recognition must not stop a calculation."""
+    rng = np.random.default_rng(seed)
+    atoms = bulk("Si")
+    atoms.set_cell(rng.normal(size=(3, 3)) * [[3.0], [1.0 + seed], [20.0]])
+    assert len(special_points(atoms)) >= 8
+    atoms.pbc = (True, True, False)
+    assert len(special_points(atoms)) >= 4
