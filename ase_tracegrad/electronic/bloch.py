@@ -1,7 +1,6 @@
 """BlochSum: H(k) and S(k) of many k-points at once, and their derivatives with respect to k."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
@@ -12,8 +11,9 @@ from ..blocks import BlockMatrix
 # adjoint to each other shows, because its phase is shared by no other pair.
 GENERIC_KPT = (0.137, 0.291, 0.413)
 HERMITICITY_TOLERANCE = 1e-5
-# Below this many orbitals one dense matrix product over all R is faster than the sparse pattern.
-DENSE_BELOW = 64
+# Above this share of elements that are stored, a dense matrix product over all R is faster than a sparse one.
+DENSE_ABOVE = 0.2
+DENSE_LIMIT = 2**26  # numbers
 
 
 class BlochError(ValueError):
@@ -31,6 +31,7 @@ class BlochSum:
 
     hamiltonian: BlockMatrix
     overlap: BlockMatrix | None = None
+    _patterns: dict[str, "_Pattern"] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
         h, s = self.hamiltonian, self.overlap
@@ -45,7 +46,8 @@ class BlochSum:
             raise BlochError("a spinor overlap needs a spinor Hamiltonian")
         for name, matrix in (("Hamiltonian", h), ("overlap", s)):
             if matrix is not None:
-                _check_hermitian(name, matrix)
+                _check_finite(name, matrix)
+                self._patterns[name] = _Pattern(name, matrix)
 
     @property
     def n_orbitals(self) -> int:
@@ -60,8 +62,8 @@ class BlochSum:
     def build(self, kpts) -> tuple[np.ndarray, np.ndarray | None]:
         """H(k) and S(k) at kpts (K, 3), each (K, N, N) complex128; S is None for orthonormal orbitals."""
         kpts = check_kpts(kpts)
-        h = self._hamiltonian_pattern.sum(kpts)
-        return h, None if self.overlap is None else self._spread(self._overlap_pattern.sum(kpts))
+        h = self._patterns["Hamiltonian"].sum(kpts)
+        return h, None if self.overlap is None else self._spread(self._patterns["overlap"].sum(kpts))
 
     def derivative(self, kpts, cell) -> tuple[np.ndarray, np.ndarray | None]:
         """dH/dk and dS/dk along x, y, z: (3, K, N, N), eV Angstrom and Angstrom.
@@ -69,10 +71,10 @@ class BlochSum:
         dM/dk = sum_R i R exp(i k.R) M(R) with R = shift @ cell (cell: (3, 3) Angstrom, rows).
         """
         kpts = check_kpts(kpts)
-        h = self._hamiltonian_pattern.derivative(kpts, cell)
+        h = self._patterns["Hamiltonian"].derivative(kpts, cell)
         if self.overlap is None:
             return h, None
-        return h, np.stack([self._spread(s) for s in self._overlap_pattern.derivative(kpts, cell)])
+        return h, np.stack([self._spread(s) for s in self._patterns["overlap"].derivative(kpts, cell)])
 
     def _spread(self, overlap: np.ndarray) -> np.ndarray:
         """A spinless S(k) on both spin components of a spinor Hamiltonian."""
@@ -83,30 +85,25 @@ class BlochSum:
         out[:, :n, :n] = out[:, n:, n:] = overlap
         return out
 
-    @cached_property
-    def _hamiltonian_pattern(self) -> "_Pattern":
-        return _Pattern(self.hamiltonian)
-
-    @cached_property
-    def _overlap_pattern(self) -> "_Pattern":
-        assert self.overlap is not None
-        return _Pattern(self.overlap)
-
 
 class _Pattern:
     """M(R) as a matrix (elements x cells), so that M(k) = matrix @ phases for all k in one product."""
 
-    def __init__(self, matrix: BlockMatrix):
+    def __init__(self, name: str, matrix: BlockMatrix):
         self.n = matrix.n_orbitals
         elements, cell_of, self.cells = _element_indices(matrix)
-        positions, rows = np.unique(elements, return_inverse=True)
-        shape = (len(positions), len(self.cells))
-        self.matrix = sparse.csr_array((matrix.values, (rows.ravel(), cell_of)), shape=shape)
-        self.positions: np.ndarray | None = positions
-        if self.n <= DENSE_BELOW:
-            full = np.zeros((self.n**2, len(self.cells)), dtype=matrix.values.dtype)
-            full[positions] = self.matrix.toarray()
-            self.matrix, self.positions = full, None
+        n_cells = len(self.cells)
+        self.positions: np.ndarray | None = None
+        if len(elements) > DENSE_ABOVE * self.n**2 * n_cells and self.n**2 * n_cells < DENSE_LIMIT:
+            self.matrix = np.zeros((self.n**2, n_cells), dtype=matrix.values.dtype)
+            self.matrix[elements, cell_of] = matrix.values
+        else:
+            stored = np.zeros(self.n**2, dtype=bool)
+            stored[elements] = True
+            self.positions = np.nonzero(stored)[0]
+            row = np.cumsum(stored)[elements] - 1
+            self.matrix = sparse.csr_array((matrix.values, (row, cell_of)), shape=(len(self.positions), n_cells))
+        _check_hermitian(name, self.sum(np.array([GENERIC_KPT]))[0])
 
     def sum(self, kpts: np.ndarray) -> np.ndarray:
         return self._apply(np.exp(2j * np.pi * (self.cells @ kpts.T)))
@@ -132,13 +129,34 @@ class _Pattern:
 
 def _element_indices(matrix: BlockMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each stored number: its place row * N + column in M(k), the number of its cell; and the cells (C, 3)."""
-    total, spins = matrix.layout.total, matrix.n_spin
-    starts, sizes = matrix.layout.offsets, matrix.layout.sizes
-    orbitals = [(np.arange(spins)[:, None] * total + a + np.arange(n)).ravel() for a, n in zip(starts[:-1], sizes, strict=True)]
     cells, cell_of = np.unique(matrix.shifts, axis=0, return_inverse=True)
-    elements = [(orbitals[i][:, None] * matrix.n_orbitals + orbitals[j]).ravel() for i, j in matrix.pairs.tolist()]
-    joined = np.concatenate(elements) if elements else np.zeros(0, dtype=int)
-    return joined, np.repeat(cell_of.ravel(), np.diff(matrix.offsets)), cells
+    starts, sizes = matrix.layout.offsets[matrix.pairs], matrix.layout.sizes[matrix.pairs]
+    spins = matrix.layout.total * np.arange(matrix.n_spin)
+    elements = np.empty(matrix.offsets[-1], dtype=np.int64)
+    for shape in np.unique(sizes, axis=0):
+        members = np.nonzero((sizes == shape).all(axis=1))[0]
+        within = [(spins[:, None] + np.arange(n)).ravel() for n in shape]
+        rows, columns = (starts[members, side, None] + within[side] for side in range(2))
+        places = (rows[:, :, None] * matrix.n_orbitals + columns[:, None, :]).reshape(len(members), -1)
+        elements[matrix.offsets[members][:, None] + np.arange(places.shape[1])] = places
+    return elements, np.repeat(cell_of.ravel(), np.diff(matrix.offsets)), cells
+
+
+def _check_finite(name: str, matrix: BlockMatrix):
+    bad = np.nonzero(~np.isfinite(matrix.values))[0]
+    if len(bad):
+        block = int(np.searchsorted(matrix.offsets, bad[0], side="right")) - 1
+        where = (*matrix.pairs[block].tolist(), matrix.shifts[block].tolist())
+        raise BlochError(f"the {name} holds {len(bad)} numbers that are not finite, the first in block {where}")
+
+
+def _check_hermitian(name: str, at_k: np.ndarray):
+    residual = np.abs(at_k - at_k.conj().T).max()
+    if residual > HERMITICITY_TOLERANCE * max(1.0, np.abs(at_k).max()):
+        raise BlochError(
+            f"the {name} is not Hermitian: M(k) differs from its adjoint by {residual:.2e}; every block (i, j, R) needs "
+            "its partner (j, i, -R). For small numerical residuals use matrix.symmetrized()"
+        )
 
 
 def check_kpts(kpts) -> np.ndarray:
@@ -153,18 +171,3 @@ def check_kpts(kpts) -> np.ndarray:
     if np.abs(kpts).max() > 100:
         raise ValueError(f"a k-point has the coordinate {np.abs(kpts).max():g}: k-points are fractions of reciprocal vectors")
     return kpts
-
-
-def _check_hermitian(name: str, matrix: BlockMatrix):
-    bad = np.nonzero(~np.isfinite(matrix.values))[0]
-    if len(bad):
-        block = int(np.searchsorted(matrix.offsets, bad[0], side="right")) - 1
-        where = (*matrix.pairs[block].tolist(), matrix.shifts[block].tolist())
-        raise BlochError(f"the {name} holds {len(bad)} numbers that are not finite, the first in block {where}")
-    at_k = matrix.bloch([GENERIC_KPT])[0]
-    residual = np.abs(at_k - at_k.conj().T).max()
-    if residual > HERMITICITY_TOLERANCE * max(1.0, np.abs(at_k).max()):
-        raise BlochError(
-            f"the {name} is not Hermitian: M(k) differs from its adjoint by {residual:.2e}; every block (i, j, R) needs "
-            "its partner (j, i, -R). For small numerical residuals use matrix.symmetrized()"
-        )

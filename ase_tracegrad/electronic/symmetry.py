@@ -88,8 +88,10 @@ def symmetrize(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
     The result has the blocks of the matrix and their images.
     """
     closed = matrix.restricted_to(_closure(matrix, group))
-    images = [_image(closed, group, g) for g in range(len(group))]
-    return replace(closed, values=np.mean(images, axis=0))
+    total = _image(closed, group, 0)
+    for g in range(1, len(group)):
+        total = total + _image(closed, group, g)
+    return replace(closed, values=total / len(group))
 
 
 def time_reversal_residual(matrix: BlockMatrix) -> float:
