@@ -125,7 +125,7 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         missing = [p for p in properties if p not in self.implemented_properties and p not in ELECTRONIC]
         if missing:
             raise PropertyNotImplementedError(
-                f"{', '.join(missing)}: TraceGrad predicts a Hamiltonian; pass potential=<ASE calculator> for energy, forces and stress"
+                f"{', '.join(missing)}: TraceGrad predicts a Hamiltonian; pass potential=<ASE calculator> for these"
             )
         if compare_atoms(self.atoms, atoms):
             self.results = {}
@@ -174,7 +174,7 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         if not self._energy_warning_given:
             self._energy_warning_given = True
             warnings.warn(
-                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (pass potential=<ASE calculator> for energies)",
+                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (potential=<ASE calculator> gives one)",
                 stacklevel=3,
             )
         return math.nan
@@ -273,7 +273,9 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         mesh = self._mesh(self.parameters["kpts"] if kpts is None else kpts, atoms, "the kpts of a density of states")
         grid = np.linspace(-30.0, 15.0, 2251) if energies is None else np.asarray(energies, dtype=float)
         weights = self._structure_of(atoms).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
-        return GridDOSData(grid, weights, info={"label": "DOS", "energy_zero": "Fermi level", "fermi_level": f"{fermi_level:.6f} eV"})
+        return GridDOSData(
+            grid, weights, info={"label": "DOS", "energy_zero": "Fermi level", "fermi_level": f"{fermi_level:.6f} eV"}
+        )
 
     def band_gap(self, *, kpts=None, atoms=None, progress: bool = False) -> BandGap:
         """The gap by electron count on the k-points of the calculator and the special points of the lattice.

@@ -79,7 +79,9 @@ def _from_dict(kpts: dict, atoms) -> KPoints:
         else {"size", "density", "gamma", "even"}
     )
     if keys - allowed:
-        raise InputError(f"kpts: {sorted(keys - allowed)} cannot stand beside {sorted(keys & allowed)}; allowed there: {sorted(allowed)}")
+        raise InputError(
+            f"kpts: {sorted(keys - allowed)} cannot stand beside {sorted(keys & allowed)}; allowed there: {sorted(allowed)}"
+        )
     if "kpts" in keys:
         return KPoints(_list_of_points(kpts["kpts"]))
     if "path" in keys:

@@ -28,7 +28,9 @@ STYLE = {
 WINDOW = (-10.0, 6.0)
 
 
-def plot_bands(bands: BandStructure, *, gap: BandGap | None = None, window: Sequence[float] = WINDOW, ax: Axes | None = None) -> Axes:
+def plot_bands(
+    bands: BandStructure, *, gap: BandGap | None = None, window: Sequence[float] = WINDOW, ax: Axes | None = None
+) -> Axes:
     """Bands along their path.
 
     Energies count from the valence-band top if ``gap`` says there is a gap, else from bands.reference
@@ -199,10 +201,9 @@ def _mark_edges(ax: Axes, bands: BandStructure, gap: BandGap, zero: float):
 
 
 def _common_bands(predicted: BandStructure, reference: BandStructure) -> tuple[np.ndarray, np.ndarray]:
-    if predicted.path.kpts.shape != reference.path.kpts.shape or np.abs(predicted.path.kpts - reference.path.kpts).max() > 1e-6:
-        raise ValueError(
-            f"bands can be compared on the same k-points only; found {len(predicted.path.kpts)} and {len(reference.path.kpts)} points"
-        )
+    first, second = predicted.path.kpts, reference.path.kpts
+    if first.shape != second.shape or np.abs(first - second).max() > 1e-6:
+        raise ValueError(f"bands can be compared on the same k-points only; found paths of {len(first)} and {len(second)} points")
     n = min(predicted.energies.shape[2], reference.energies.shape[2])
     return predicted.energies[0, :, :n], reference.energies[0, :, :n]
 

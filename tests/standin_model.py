@@ -77,7 +77,9 @@ class StandInPredictor:
 
     def _hueckel(self, structure: Structure):
         overlap = compute_overlap(structure, self.basis)
-        energies = [np.repeat([e for e, _ in ELEMENTS[z][0].values()], [2 * l + 1 for l in ELEMENTS[z][0]]) for z in structure.numbers]
+        energies = [
+            np.repeat([e for e, _ in ELEMENTS[z][0].values()], [2 * l + 1 for l in ELEMENTS[z][0]]) for z in structure.numbers
+        ]
         values = np.empty_like(overlap.values)
         for b, (i, j) in enumerate(overlap.pairs):
             block = slice(overlap.offsets[b], overlap.offsets[b + 1])

@@ -1,0 +1,252 @@
+"""What the calculator adds to ASE's protocol: matrices, batches, gap, density of states, clear errors."""
+
+import warnings
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, graphene
+from ase.calculators.calculator import InputError
+from ase.spectrum.dosdata import GridDOSData
+from calculator_cases import count_predictions, every_case, make_atoms
+from standin_model import StandInPredictor, UnsupportedStructureError
+
+from ase_tracegrad import TraceGradCalculator, compute_bands, compute_overlap
+from ase_tracegrad.batching import OutOfDomainWarning
+from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic_structure import ElectronicStructure
+from ase_tracegrad.structure import StructureError
+
+
+def silicon_list(n: int) -> list[Atoms]:
+    return [bulk("Si", a=5.3 + 0.02 * i) for i in range(n)]
+
+
+# -- matrices ----------------------------------------------------------------------------------------
+
+
+@every_case
+def test_hamiltonian_and_overlap(case):
+    atoms, path = make_atoms(case)
+    hamiltonian, overlap = atoms.calc.hamiltonian(atoms), atoms.calc.overlap(atoms)
+    assert hamiltonian.is_hermitian(1e-9) and overlap.is_hermitian(1e-12)
+    assert np.array_equal(overlap.values, compute_overlap(atoms, atoms.calc.predictor.basis).values)
+    bands = atoms.calc.band_structure(path, npoints=7)
+    assert np.allclose(compute_bands(hamiltonian, overlap, bands.path.kpts), bands.energies[0])
+
+
+def test_matrices_need_no_attached_atoms():
+    calc = TraceGradCalculator(StandInPredictor())
+    with pytest.raises(InputError, match="no structure yet"):
+        calc.hamiltonian()
+    first = calc.hamiltonian(bulk("Si"))
+    assert calc.hamiltonian(bulk("Si")) is first and calc.hamiltonian() is first
+    assert calc.hamiltonian(bulk("C")) is not first
+
+
+def test_fixed_density_shares_the_matrices(monkeypatch):
+    atoms, path = make_atoms("silicon")
+    predicted = count_predictions(atoms.calc, monkeypatch)
+    level = atoms.calc.get_fermi_level()
+    sibling = atoms.calc.fixed_density(kpts={"path": path, "npoints": 9}, symmetry="off", txt=None, convergence={"bands": 8})
+    assert sibling.band_structure().energies.shape == (1, 9, 8)
+    assert sibling.get_fermi_level() == level and len(predicted) == 1
+    assert atoms.calc.parameters["kpts"] == (4, 4, 4), "the first calculator keeps its k-points"
+    with pytest.raises(InputError, match="did you mean 'kpts'"):
+        atoms.calc.fixed_density(kpt=3)
+
+
+# -- batches -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", ["auto", 1, 3, 100])
+def test_predict_gives_samples_in_order(batch):
+    calc = TraceGradCalculator(StandInPredictor())
+    structures = silicon_list(7)
+    samples = list(calc.predict(iter(structures), batch=batch, progress=False))
+    assert len(samples) == 7
+    for atoms, sample in zip(structures, samples, strict=True):
+        assert np.array_equal(sample.structure.positions, atoms.positions)
+        assert np.array_equal(sample.hamiltonian.values, calc.hamiltonian(atoms).values)
+        assert sample.info == {"model": "stand-in", "n_electrons": 8.0}
+    if batch == 3:
+        assert calc.predictor.batches[:3] == [3, 3, 1]
+
+
+def test_predict_is_lazy():
+    calc = TraceGradCalculator(StandInPredictor())
+    samples = calc.predict(silicon_list(4), batch=1, progress=False)
+    assert calc.predictor.batches == []
+    next(samples)
+    assert calc.predictor.batches == [1]
+
+
+def test_auto_batches_hold_fewer_large_structures(monkeypatch):
+    monkeypatch.setattr("ase_tracegrad.batching.LARGEST_BATCH", 20_000)
+    calc = TraceGradCalculator(StandInPredictor())
+    list(calc.predict([bulk("Si")] * 6 + [bulk("Si") * (2, 2, 2)] * 3, progress=False))
+    assert calc.predictor.batches == [6, 1, 1, 1]
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3])
+def test_out_of_memory_halves_the_batch(largest):
+    calc = TraceGradCalculator(StandInPredictor(largest_batch=largest))
+    samples = list(calc.predict(silicon_list(7), batch=7, progress=False))
+    assert [s.structure.cell[0, 1] for s in samples] == [a.cell[0, 1] for a in silicon_list(7)]
+    assert max(calc.predictor.batches) <= largest
+
+
+def test_a_structure_that_alone_does_not_fit():
+    calc = TraceGradCalculator(StandInPredictor(largest_batch=0))
+    with pytest.raises(MemoryError, match="2 atoms alone does not fit"):
+        list(calc.predict(silicon_list(2), progress=False))
+
+
+def test_other_errors_of_the_network_are_not_taken_for_memory(monkeypatch):
+    calc = TraceGradCalculator(StandInPredictor())
+
+    def fail(structures):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(calc.predictor, "predict", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(calc.predict(silicon_list(2), progress=False))
+
+
+def test_predict_names_the_wrong_structure():
+    calc = TraceGradCalculator(StandInPredictor())
+    with pytest.raises(UnsupportedStructureError, match="structure 2: "):
+        list(calc.predict([*silicon_list(2), bulk("Cu")], progress=False))
+    with pytest.raises(ValueError, match="batch must be"):
+        list(calc.predict(silicon_list(2), batch=0))
+
+
+# -- gap and density of states -------------------------------------------------------------------------
+
+
+def test_band_gap_by_electron_count():
+    atoms, _ = make_atoms("silicon")
+    gap = atoms.calc.band_gap(kpts=(8, 8, 8))
+    assert gap.kind == "insulator" and gap.gap > 1 and np.allclose(gap.k_vbm, 0)
+    coarse = atoms.calc.band_gap(kpts=(2, 2, 2))
+    assert coarse.gap == pytest.approx(gap.gap), "the edge is at a special point, which every mesh is joined by"
+
+
+@every_case
+@pytest.mark.parametrize("width", [0.1, 0.0])
+def test_dos_holds_all_states(case, width):
+    atoms, _ = make_atoms(case)
+    grid = np.linspace(-40, 3, 4301)
+    dos = atoms.calc.dos(grid, width=width)
+    assert isinstance(dos, GridDOSData) and dos.info["energy_zero"] == "Fermi level"
+    filled = np.trapezoid(np.where(grid < 0, dos.get_weights(), 0), grid)
+    assert filled == pytest.approx(8, abs=0.4 if case != "silicon" else 0.02)
+    assert np.allclose(atoms.calc.dos(width=0.1).get_energies()[[0, -1]], [-30, 15])
+
+
+def test_dos_needs_a_mesh():
+    atoms, path = make_atoms("silicon", kpts={"path": "GX", "npoints": 5})
+    with pytest.raises(InputError, match="mesh"):
+        atoms.calc.dos()
+    assert atoms.calc.dos(kpts=(2, 2, 2)).get_weights().max() > 0
+    with pytest.raises(ValueError, match="width"):
+        atoms.calc.dos(kpts=(2, 2, 2), width=-0.1)
+
+
+def test_fermi_level_of_a_metal_counts_electrons():
+    """Silicon with an electron too many has no gap to put the level into."""
+    calc = TraceGradCalculator(StandInPredictor())
+    sample = calc.sample(bulk("Si"))
+    sample.info["n_electrons"] = 9.0
+    metal = ElectronicStructure(sample)
+    mesh = make_mesh((6, 6, 6))
+    for width in (0.0, 0.05):
+        level = metal.find_fermi_level(mesh, width=width)
+        occupied = metal.occupations(metal.energies(mesh.kpts), level, width=width).sum(axis=1)
+        assert mesh.weights @ occupied == pytest.approx(9, abs=0.02 if width == 0 else 1e-6)
+    assert metal.find_band_gap(mesh.kpts).kind == "metal"
+
+
+# -- card, warnings, errors ----------------------------------------------------------------------------
+
+
+@every_case
+def test_repr_shows_the_model_card(case):
+    atoms, _ = make_atoms(case)
+    card = atoms.calc.predictor.card
+    assert repr(atoms.calc).startswith(f"TraceGradCalculator({card.name!r}, kpts=(")
+    assert str(card) in repr(atoms.calc)
+
+
+def test_outside_the_training_domain_warns_with_the_reason():
+    calc = TraceGradCalculator(StandInPredictor(out_of_domain="bond of 0.9 Angstrom, trained on 1.3 to 1.6"))
+    with pytest.warns(OutOfDomainWarning, match="bond of 0.9 Angstrom"):
+        calc.hamiltonian(bulk("Si"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calc.hamiltonian(bulk("Si"))
+    with pytest.warns(OutOfDomainWarning, match="stand-in"):
+        list(calc.predict([bulk("Si")], progress=False))
+
+
+def bad_structures():
+    collided = bulk("Si")
+    collided.positions[1] = collided.positions[0] + 0.1
+    nan = bulk("Si")
+    nan.positions[0, 1] = np.nan
+    return {
+        "too close": (collided, "0.173 Angstrom apart"),
+        "nan": (nan, "position of atom 0 is not finite"),
+        "no cell": (Atoms("Si", pbc=True), "cell vector is zero"),
+        "flat cell": (Atoms("Si", cell=[[3, 0, 0], [6, 0, 0], [0, 0, 3]], pbc=True), "linearly dependent"),
+        "empty": (Atoms(cell=np.eye(3), pbc=True), "no atoms"),
+    }
+
+
+@pytest.mark.parametrize("ask", ["get_fermi_level", "band_gap", "band_structure", "dos", "hamiltonian", "get_eigenvalues"])
+@pytest.mark.parametrize("which", list(bad_structures()))
+def test_structures_that_cannot_be_right(which, ask):
+    atoms, message = bad_structures()[which]
+    atoms.calc = TraceGradCalculator(StandInPredictor())
+    with pytest.raises(StructureError, match=message):
+        getattr(atoms.calc, ask)()
+    with pytest.raises(StructureError, match="structure 0: .*" + message):
+        list(atoms.calc.predict([atoms], progress=False))
+
+
+def test_unknown_elements_are_refused_when_attached():
+    with pytest.raises(UnsupportedStructureError, match="29"):
+        bulk("Cu").calc = TraceGradCalculator(StandInPredictor())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"kpst": 3}, "did you mean 'kpts'"),
+        ({"nbands": 3}, "unknown parameter"),
+        ({"width": -1.0}, "width must be"),
+        ({"width": "hot"}, "width must be"),
+        ({"device": "cpu"}, "already loaded"),
+        ({"dtype": "float64"}, "already loaded"),
+    ],
+    ids=str,
+)
+def test_wrong_parameters(parameters, message):
+    with pytest.raises(InputError, match=message):
+        TraceGradCalculator(StandInPredictor(), **parameters)
+
+
+def test_fermi_mesh_must_be_a_mesh():
+    atoms, _ = make_atoms("silicon", fermi_kpts={"path": "GX", "npoints": 4})
+    with pytest.raises(InputError, match="fermi_kpts must be a k-point mesh"):
+        atoms.calc.get_fermi_level()
+
+
+def test_parameters_are_copied():
+    kpts = np.array([[0.0, 0, 0], [0.5, 0, 0]])
+    atoms = graphene(vacuum=5.0)
+    atoms.calc = TraceGradCalculator(StandInPredictor(), kpts=kpts)
+    kpts[1, 0] = 0.25
+    assert atoms.calc.get_ibz_k_points()[1, 0] == 0.5
+    assert "kpts" in atoms.calc.set(kpts=kpts)
+    assert atoms.calc.get_ibz_k_points()[1, 0] == 0.25

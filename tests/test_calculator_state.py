@@ -1,0 +1,104 @@
+"""Changed atoms, copies, threads and processes."""
+
+import copy
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from ase.build import bulk, graphene
+from calculator_cases import EMBEDDED, every_case, make_atoms, needs_embedded, no_energy_warning
+from standin_model import StandInPredictor
+
+from ase_tracegrad import TraceGradCalculator
+
+pytestmark = no_energy_warning
+
+
+@pytest.mark.parametrize("change", ["positions", "cell", "numbers", "pbc"])
+def test_every_change_of_the_atoms_is_noticed(change):
+    atoms, _ = make_atoms("silicon")
+    atoms.get_potential_energy()
+    before = atoms.calc.get_eigenvalues(0).copy()
+    if change == "positions":
+        atoms.positions[0, 0] += 0.05
+    elif change == "cell":
+        atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
+    elif change == "numbers":
+        atoms.numbers[0] = 6
+    else:
+        atoms.pbc = False
+    # Without get_potential_energy() in between: the getters follow the attached atoms by themselves.
+    after = atoms.calc.get_eigenvalues(0)
+    assert np.abs(after - before).max() > 1e-3
+    fresh = atoms.copy()
+    fresh.calc = TraceGradCalculator(atoms.calc.predictor, kpts=(4, 4, 4))
+    assert np.allclose(fresh.calc.get_eigenvalues(0), after)
+
+
+def test_one_calculator_for_two_structures():
+    calc = TraceGradCalculator(StandInPredictor(), kpts=(2, 2, 2))
+    small, large = bulk("Si"), bulk("Si", a=5.6)
+    small.calc = large.calc = calc
+    large.get_potential_energy()
+    of_large = calc.get_fermi_level()
+    small.get_potential_energy()
+    assert calc.get_fermi_level() != of_large
+    large.get_potential_energy()
+    assert calc.get_fermi_level() == of_large
+
+
+@every_case
+def test_pickle_and_deepcopy(case):
+    atoms, _ = make_atoms(case)
+    atoms.get_potential_energy()
+    expected = atoms.calc.get_eigenvalues(1)
+    for other in (pickle.loads(pickle.dumps(atoms.calc)), copy.deepcopy(atoms.calc), pickle.loads(pickle.dumps(atoms)).calc):
+        assert np.array_equal(other.get_eigenvalues(1), expected)
+        other.set(kpts=(1, 1, 1))
+        assert np.array_equal(atoms.calc.get_eigenvalues(1), expected), "a copy must not share parameters"
+    assert copy.deepcopy(atoms.calc).predictor is atoms.calc.predictor
+    fresh = pickle.loads(pickle.dumps(make_atoms(case)[0].calc))
+    other = atoms.copy()
+    other.calc = fresh
+    assert np.allclose(fresh.get_eigenvalues(1), expected)
+
+
+@needs_embedded
+def test_a_pickle_carries_no_network():
+    atoms, _ = make_atoms(EMBEDDED)
+    assert len(pickle.dumps(atoms.calc)) < 20_000
+
+
+def _first_eigenvalues(scale: float, model) -> np.ndarray:
+    atoms = graphene(a=2.46 * scale, vacuum=5.0)
+    atoms.calc = TraceGradCalculator(model, kpts=(2, 2, 1))
+    return atoms.calc.get_eigenvalues(0)
+
+
+SCALES = (0.98, 0.99, 1.0, 1.01, 1.02, 1.03)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own calculators", "one calculator"])
+def test_four_threads(shared):
+    model = StandInPredictor()
+    calc = TraceGradCalculator(model)
+
+    def hamiltonian(scale):
+        own = calc if shared else TraceGradCalculator(model)
+        return own.hamiltonian(graphene(a=2.46 * scale, vacuum=5.0)).values
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(hamiltonian, SCALES * 3))
+    expected = [TraceGradCalculator(model).hamiltonian(graphene(a=2.46 * s, vacuum=5.0)).values for s in SCALES] * 3
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("model", ["stand-in", pytest.param(EMBEDDED, marks=needs_embedded)])
+def test_spawned_processes(model):
+    model = StandInPredictor() if model == "stand-in" else model
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(_first_eigenvalues, SCALES[:2], [model] * 2))
+    for scale, values in zip(SCALES, found, strict=False):
+        assert np.allclose(values, _first_eigenvalues(scale, model), atol=1e-4)

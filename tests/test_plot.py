@@ -1,0 +1,130 @@
+"""Pictures: what is on the axes, and that no global state changes."""
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.spectrum.band_structure import BandStructure
+from calculator_cases import make_atoms
+from standin_model import StandInPredictor
+
+from ase_tracegrad import TraceGradCalculator, plot
+
+
+@pytest.fixture(autouse=True)
+def no_traces():
+    before = dict(matplotlib.rcParams)
+    yield
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.fixture(scope="module")
+def silicon():
+    atoms, _ = make_atoms("silicon")
+    return atoms.calc
+
+
+@pytest.fixture(scope="module")
+def sheet():
+    atoms, _ = make_atoms("graphene", kpts=(12, 12, 1))
+    return atoms.calc
+
+
+def texts(axes) -> str:
+    return " ".join([axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), *[t.get_text() for t in axes.get_xticklabels()]])
+
+
+def test_bands_of_an_insulator_count_from_the_valence_top(silicon, tmp_path):
+    bands, gap = silicon.band_structure("LGXU,KG", npoints=60), silicon.band_gap()
+    axes = plot.plot_bands(bands, gap=gap, window=(-8, 7))
+    assert "E_{VBM}" in axes.get_ylabel() and axes.get_ylim() == (-8, 7)
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["L", "Γ", "X", "U|K", "Γ"]
+    assert f"gap {gap.gap:.3f} eV, direct at Γ" == axes.get_title()
+    curves = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) > 2 and line.get_marker() == "None"]
+    tops = [y[:, 3].max() if y.ndim == 2 else y.max() for y in curves if len(y) > 2]
+    assert min(abs(t) for t in tops) < 1e-9, "the valence band ends at zero"
+    axes.figure.savefig(tmp_path / "bands.png")
+    assert (tmp_path / "bands.png").stat().st_size > 10_000
+
+
+def test_no_line_across_a_jump_of_the_path(silicon):
+    bands = silicon.band_structure("GX,UG", npoints=40)
+    x = bands.path.get_linear_kpoint_axis()[0]
+    jump = x[np.nonzero(np.diff(x) < 1e-12)[0][0]]
+    axes = plot.plot_bands(bands)
+    for line in axes.lines:
+        inside = np.asarray(line.get_xdata(), dtype=float)
+        assert not (len(inside) > 2 and inside.min() < jump < inside.max())
+
+
+def test_bands_of_a_semimetal_count_from_the_fermi_level(sheet):
+    bands, gap = sheet.band_structure(npoints=60), sheet.band_gap()
+    axes = plot.plot_bands(bands, gap=gap)
+    assert "E_F" in axes.get_ylabel()
+    assert axes.get_title() == "semimetal, bands touch at K (0.00 meV)"
+    assert plot.find_zero(bands, gap) == (bands.reference, "E_F")
+
+
+def test_bands_and_dos_share_energy(silicon):
+    bands, gap = silicon.band_structure(npoints=40), silicon.band_gap()
+    left, right = plot.plot_bands_and_dos(bands, silicon.dos(width=0.05), gap=gap)
+    assert left.get_ylim() == right.get_ylim() and left.get_shared_y_axes().joined(left, right)
+    drawn = right.lines[0]
+    weights, energies = np.asarray(drawn.get_xdata()), np.asarray(drawn.get_ydata())
+    inside = (energies > 0.3) & (energies < gap.gap - 0.3)
+    assert inside.any() and weights[inside].max() < 1e-6, "the gap of the DOS lies above the zero of the bands"
+
+
+def test_dos_names_its_zero_and_units(sheet):
+    axes = plot.plot_dos(sheet.dos())
+    assert "E_F" in axes.get_xlabel() and "states / (eV cell)" in axes.get_ylabel()
+    assert "E_{VBM}" in plot.plot_dos(sheet.dos(), shift=0.7).get_xlabel()
+
+
+def test_comparison_states_the_error_in_the_window(sheet):
+    reference = sheet.band_structure("GMK", npoints=30)
+    shifted = reference.energies + 0.004
+    shifted[0, :, -1] += 1.0
+    predicted = BandStructure(reference.path, shifted, reference=reference.reference + 0.004)
+    axes, below = plot.plot_comparison(predicted, reference)
+    assert axes.get_title() == "RMSE 4.00 meV, largest 4.00 meV (E < $E_F$ + 3 eV)"
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["DFT", "prediction"]
+    errors = below.lines[0].get_ydata()
+    assert np.allclose(errors, 4.0) and "meV" in below.get_ylabel()
+    wide, _ = plot.plot_comparison(predicted, reference, error_window=(-30, np.inf))
+    assert "largest 1004.00 meV" in wide.get_title()
+
+
+def test_comparison_refuses_other_kpts_and_empty_windows(sheet):
+    reference = sheet.band_structure("GMK", npoints=30)
+    with pytest.raises(ValueError, match="same k-points"):
+        plot.plot_comparison(sheet.band_structure("GMK", npoints=20), reference)
+    with pytest.raises(ValueError, match="no state"):
+        plot.plot_comparison(reference, reference, error_window=(-900, -800))
+
+
+def test_one_kpt_of_a_molecule():
+    calc = TraceGradCalculator(StandInPredictor())
+    atoms = molecule("CH4")
+    atoms.calc = calc
+    axes = plot.plot_bands(calc.band_structure(), gap=calc.band_gap(), window=(-10, 50))
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["Γ"]
+    plot.plot_bands_and_dos(calc.band_structure(), calc.dos())[0].figure.canvas.draw()
+
+
+def test_names_of_kpts(sheet):
+    path = sheet.band_structure("GMK", npoints=10).path
+    assert plot.name_kpt([-1 / 3, -1 / 3, 0], path) == "K"
+    assert plot.name_kpt([1, 1, 0], path) == "Γ"
+    assert plot.name_kpt([0.1, 0.2, 0], path) == "(0.1, 0.2, 0)"
+
+
+def test_given_axes_are_used(silicon):
+    figure, axes = plt.subplots()
+    assert plot.plot_bands(silicon.band_structure("GX", npoints=5), ax=axes) is axes
+    assert plot.plot_dos(silicon.dos(), ax=axes) is axes
