@@ -45,7 +45,7 @@ class Trainer:
         self.average = copy.deepcopy(self.network)
         o = config.optimizer
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.99)
+            self.network.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.99), fused=True
         )
         self.order = torch.Generator().manual_seed(config.seed + 1)
         self.epoch = self.step = 0

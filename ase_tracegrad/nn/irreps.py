@@ -164,7 +164,7 @@ class NodeAlgebra:
         for (l, _, _), weight in zip(self.channels.groups, weights, strict=True):
             by_degree[l].append(weight)
         empty = weights[0].new_zeros(0, 0)
-        return [w[0] if len(w) == 1 else torch.block_diag(*w) if w else empty for w in by_degree]
+        return [(w[0] if len(w) == 1 else torch.block_diag(*w)) if w else empty for w in by_degree]
 
 
 class EdgeAlgebra(NodeAlgebra):
@@ -173,7 +173,13 @@ class EdgeAlgebra(NodeAlgebra):
     def mix(self, orders: Orders, weights: Sequence[Tensor]) -> Orders:
         """Channel mixing: the tail of one block-diagonal matrix serves every order."""
         by_degree = self._by_degree(weights)
-        return [x @ torch.block_diag(*by_degree[m:]) for m, x in enumerate(orders)]
+        matrix = torch.block_diag(*by_degree)
+        first = [0, 0]
+        mixed = []
+        for x, weight in zip(orders, by_degree, strict=True):
+            mixed.append(x @ matrix[first[0] :, first[1] :])
+            first = [first[0] + weight.shape[0], first[1] + weight.shape[1]]
+        return mixed
 
     def inner(self, a: Orders, b: Orders) -> Tensor:
         """sum_m a_m b_m per channel, (E, n)."""

@@ -76,7 +76,7 @@ class HamiltonianNetwork(nn.Module):
         pair_type = batch.species[batch.receiver] * len(self.elements) + batch.species[batch.sender]
         x = [self.atom_embedding(batch.species)[:, None]]
         e = [gaussian_basis(batch.distance, 0.8, self.config.cutoff, self.config.embedding) + self.pair_embedding(pair_type)]
-        x_receiver, x_sender = ([row[index, 0] for row in x] for index in (batch.receiver, batch.sender))
+        x_receiver, x_sender = ([x[0][:, 0].index_select(0, index)] for index in (batch.receiver, batch.sender))
         node_invariants, edge_invariants = [], []
         for block in self.blocks:
             x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch)

@@ -59,7 +59,7 @@ class O2Linear(nn.Module):
         return out, extra
 
     def _zero_order(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        natural = (x[:, self.natural_index] if self.has_pseudo_in else x) @ self.weight_natural
+        natural = (x.index_select(1, self.natural_index) if self.has_pseudo_in else x) @ self.weight_natural
         n = natural.shape[1] - self.gates
         natural, extra = natural[:, :n], natural[:, n:] + self.bias[self.channels_out.scalars :]
         scalars = self.channels_out.scalars
@@ -67,10 +67,10 @@ class O2Linear(nn.Module):
         if not self.has_pseudo_out:
             return natural, extra
         if self.has_pseudo_in:
-            pseudo = x[:, self.pseudo_index] @ self.weight_pseudo
+            pseudo = x.index_select(1, self.pseudo_index) @ self.weight_pseudo
         else:
             pseudo = x.new_zeros(len(x), self.weight_pseudo.shape[1])
-        return torch.cat([natural, pseudo], dim=1)[:, self.merge_index], extra
+        return torch.cat([natural, pseudo], dim=1).index_select(1, self.merge_index), extra
 
 
 def _linear_weight(n_in: int, n_out: int) -> nn.Parameter:

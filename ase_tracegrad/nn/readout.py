@@ -63,7 +63,7 @@ class BlockReadout(nn.Module):
         local = torch.cat([row.flatten(1) for row in rows], dim=1) * spread + baseline
         turned = rotate_out(self._split(local), batch.rotations)
         blocks = self._to_blocks(torch.cat([row.flatten(1) for row in turned], dim=1))
-        blocks = 0.5 * (blocks + blocks[batch.reverse].transpose(1, 2))
+        blocks = 0.5 * (blocks + blocks.index_select(0, batch.reverse).transpose(1, 2))
         return blocks * self.envelope(batch.distance)[:, None, None]
 
     def onsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:

@@ -6,8 +6,8 @@ written out (closed form), so the forward pass needs no autograd and works under
     u_p = <A_p f, B_p f> / sqrt(2l+1),   g = d(sum_k z_k)/du,
     v   = [A^T (g * B f) + B^T (g * A f)] / sqrt(2l+1).
 
-``rank`` channel pairs (A, B) per l replace the full set of c_l^2 products; ``full=True`` keeps the full
-set for comparison. LayerNorm inside the MLP acts on the invariants; its derivative is in the closed form.
+By default A is the identity: each channel is multiplied with a learned mixture of the others, c_l products
+per (l, parity) at half the cost of a general pair (A, B) of a given ``rank``; ``full=True`` keeps all c_l^2 products. LayerNorm inside the MLP acts on the invariants; its derivative is in the closed form.
 """
 
 import math
@@ -63,32 +63,38 @@ class TraceGradBlock(nn.Module):
         self.channels, self.kind, self.full, self.gradient = channels, kind, full, gradient
         self.algebra = {"node": NodeAlgebra, "edge": EdgeAlgebra}[kind](channels)
         self.ranks = [c * c if full else min(rank or c, c) for _, _, c in channels.groups]
+        shapes = [(c, r) for (_, _, c), r in zip(channels.groups, self.ranks, strict=True)]
         if not full:
-            shapes = [(c, r) for (_, _, c), r in zip(channels.groups, self.ranks, strict=True)]
-            self.left = nn.ParameterList(torch.eye(c, r) + 0.3 * torch.randn(c, r) / math.sqrt(c) for c, r in shapes)
-            self.right = nn.ParameterList(torch.randn(c, r) / math.sqrt(c) for c, r in shapes)
+            self.right = nn.ParameterList(0.3 * torch.randn(c, r) / math.sqrt(c) for c, r in shapes)
+        self.left = nn.ParameterList(torch.randn(c, r) / math.sqrt(c) for c, r in shapes) if rank and not full else None
         norms = [
             torch.full((r,), 1 / math.sqrt(2 * l + 1), dtype=torch.float64)
             for (l, _, _), r in zip(channels.groups, self.ranks, strict=True)
         ]
         self.register_buffer("norms", torch.cat(norms), persistent=False)
         self.mlp = InvariantMLP(sum(self.ranks), hidden, invariants)
-        # The gradient starts small, so that a new block begins near the identity.
-        self.step = nn.ParameterList(0.3 * torch.randn(c, c) / math.sqrt(c) for _, _, c in channels.groups)
+        # One learned step per channel; small at first, so that a new block begins near the identity.
+        self.step = nn.Parameter(torch.cat([torch.full((c,), 1 / c if full else 1.0) for _, _, c in channels.groups]))
 
     def forward(self, f: Rows | Orders) -> tuple[Rows | Orders, Tensor]:
         if self.full:
             return self._forward_full(f)
-        left, right = list(self.left), list(self.right)
-        a, b = self.algebra.mix(f, left), self.algebra.mix(f, right)
+        right = list(self.right)
+        a, b = self._left(f), self.algebra.mix(f, right)
         u = self.algebra.inner(a, b) * self.norms
         if not self.gradient:
             return f, self.mlp(u)
         z, g = self.mlp.with_gradient(u)
         g = g * self.norms
-        v_left = self.algebra.mix(self.algebra.scale(b, g), [w.T for w in left])
+        v_left = self._left(self.algebra.scale(b, g), transpose=True)
         v_right = self.algebra.mix(self.algebra.scale(a, g), [w.T for w in right])
         return self._add(f, [x + y for x, y in zip(v_left, v_right, strict=True)]), z
+
+    def _left(self, f, transpose: bool = False):
+        """A f or A^T f; the identity unless a rank was asked for."""
+        if self.left is None:
+            return f
+        return self.algebra.mix(f, [w.T for w in self.left] if transpose else list(self.left))
 
     def _forward_full(self, f):
         """All channel pairs: u_(cc') = <f_c, f_c'> / sqrt(2l+1); v = (G + G^T) f."""
@@ -117,7 +123,7 @@ class TraceGradBlock(nn.Module):
         return torch.cat(grams, dim=1)
 
     def _add(self, f, v):
-        return [x + y for x, y in zip(f, self.algebra.mix(v, list(self.step)), strict=True)]
+        return [x + y for x, y in zip(f, self.algebra.scale(v, self.step[None]), strict=True)]
 
     def gradient_by_autograd(self, f: Rows | Orders) -> tuple[list[Tensor], Tensor]:
         """(v, z) by automatic differentiation: the oracle the closed form is tested against."""
@@ -126,7 +132,7 @@ class TraceGradBlock(nn.Module):
             if self.full:
                 u = self._gram_matrices(self._as_rows(f))
             else:
-                u = self.algebra.inner(self.algebra.mix(f, list(self.left)), self.algebra.mix(f, list(self.right)))
+                u = self.algebra.inner(self._left(f), self.algebra.mix(f, list(self.right)))
             z = self.mlp(u * self.norms)
             return list(torch.autograd.grad(z.sum(), f)), z.detach()
 

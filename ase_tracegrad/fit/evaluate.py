@@ -1,0 +1,51 @@
+"""Errors of a model on labelled structures, grouped into named test sets."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ..io.sample import Sample
+from ..nn.checkpoint import load_checkpoint, save_checkpoint
+from ..nn.predictor import DTYPES, Predictor
+from .metrics import BandReference, hamiltonian_error, pool_errors
+
+
+def evaluate_model(predictor: Predictor, samples: Iterable[tuple[str, str, Sample]], *, progress: bool = True) -> dict:
+    """Figures of every group and of every structure.
+
+    samples: (group, name, sample). Bands use the label's overlap, a 6 x 6 mesh and states below E_F + 3 eV.
+    Returns {'groups': {group: figures}, 'structures': {name: figures}}, energies in meV.
+    """
+    groups: dict[str, list] = {}
+    structures = {}
+    for group, name, sample in tqdm(list(samples), desc="evaluating", disable=None if progress else True):
+        start = time.perf_counter()
+        predicted = predictor.predict([sample.structure])[0]
+        seconds = time.perf_counter() - start
+        elements = hamiltonian_error(predicted, sample)
+        bands = BandReference(sample).error(predicted, elements.mu)
+        groups.setdefault(group, []).append((elements, bands))
+        structures[name] = {"group": group, "seconds": seconds, "mu": elements.mu, **pool_errors([elements], [bands])}
+    pooled = {group: pool_errors([e for e, _ in rows], [b for _, b in rows]) for group, rows in groups.items()}
+    return {"groups": pooled, "structures": structures}
+
+
+def format_table(groups: Mapping[str, Mapping[str, float]]) -> str:
+    """The groups as a text table, meV."""
+    columns = ["structures", "mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "band_rmse", "band_rmse_gauge", "band_max"]
+    titles = ["n", "H MAE", "on-site", "off-site", "gauge", "bands", "b. gauge", "max"]
+    lines = [f"{'test set (meV)':<30}" + "".join(f"{title:>10}" for title in titles)]
+    for group, figures in groups.items():
+        cells = [f"{figures[c]:>10d}" if c == "structures" else f"{figures[c]:>10.3f}" for c in columns]
+        lines.append(f"{group:<30}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def write_errors_into_card(path: Path, groups: Mapping[str, Mapping[str, float]]):
+    """Store test errors in a model's card; the weights stay as they are."""
+    network, basis, card = load_checkpoint(path, DTYPES["float32"])
+    errors = {group: {k: round(float(v), 4) for k, v in figures.items()} for group, figures in groups.items()}
+    save_checkpoint(path, network, basis, replace(card, errors=errors))

@@ -1,0 +1,60 @@
+"""ModelCard: what a model is, what it was made from, how wrong it is and where it may be used."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Facts stored in the checkpoint.
+
+    elements: atomic numbers; cutoff Angstrom; errors: {test set: {quantity: value in meV}}; label_noise_mev: noise of the
+    reference bands; domain: limits of the training data (see domain.py); versions: of the programs that made it.
+    """
+
+    name: str
+    description: str
+    elements: list[int]
+    basis: str
+    code: str
+    xc: str
+    cutoff: float
+    training_set: str = ""
+    data_sha256: str = ""
+    errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    label_noise_mev: float = 0.0
+    domain: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """The card in one line."""
+        return f"{self.name}: {self.description} [{self.xc}, {self.basis}, {self.code}]"
+
+    def __str__(self) -> str:
+        from ..symbols import symbol_of
+
+        rows = [
+            ("model", self.name),
+            ("what", self.description),
+            ("elements", " ".join(symbol_of(z) for z in self.elements)),
+            ("labels", f"{self.code}, {self.xc}, {self.basis}"),
+            ("pair cut-off", f"{self.cutoff:.2f} Angstrom"),
+            ("training data", self.training_set),
+            ("label noise", f"{self.label_noise_mev:g} meV in the bands"),
+        ]
+        lines = [f"{name:>14}  {value}" for name, value in rows if value]
+        if self.errors:
+            lines.append(f"{'test errors':>14}  {'set':<28}{'H MAE':>9}{'bands RMSE':>12}{'max':>9}   (meV)")
+            for test, figures in self.errors.items():
+                cells = [_cell(figures, key) for key in ("mae_all", "band_rmse", "band_max")]
+                lines.append(f"{'':>14}  {test:<28}{cells[0]:>9}{cells[1]:>12}{cells[2]:>9}")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the checkpoint header."""
+        return asdict(self)
+
+
+def _cell(figures: dict[str, float], key: str) -> str:
+    return f"{figures[key]:.2f}" if key in figures else "-"

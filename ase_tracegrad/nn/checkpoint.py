@@ -1,0 +1,86 @@
+"""One model = one safetensors file: the weights, and in its JSON header the configuration, basis, card and format version.
+
+Nothing in it can run code. Damaged or foreign files are refused with the reason.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..basis import Basis
+from ..basis_json import basis_from_json, basis_to_json
+from .card import ModelCard
+from .config import ConfigError, NetworkConfig, config_from_dict, config_to_dict
+from .network import HamiltonianNetwork
+
+FORMAT = "ase_tracegrad-model"
+VERSION = 1
+CONVENTIONS = {
+    "orbital_order": "m = -l..l, no Condon-Shortley phase",
+    "block": "<phi_i(0)|H|phi_j(R)>, eV, Angstrom",
+    "phase": "exp(+2 pi i k.R)",
+}
+
+
+class CheckpointError(ValueError):
+    """A model file that is damaged, foreign or of another version; the message says which."""
+
+
+def save_checkpoint(path, network: HamiltonianNetwork, basis: Basis, card: ModelCard):
+    """Write the model; the file appears only when complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "config": json.dumps(config_to_dict(network.config)),
+        "basis": json.dumps(basis_to_json(basis)),
+        "card": json.dumps(card.to_json()),
+        "conventions": json.dumps(CONVENTIONS),
+    }
+    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata=header)
+    os.replace(part, path)
+
+
+def read_header(path) -> tuple[ModelCard, Basis, NetworkConfig]:
+    """Card, basis and configuration of a model file, without its weights."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file (truncated, damaged or another format): {error}") from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not an ase_tracegrad model (its header says {header.get('format')!r})")
+    if header.get("version") != str(VERSION):
+        raise CheckpointError(f"{path} has format version {header.get('version')}, this program reads {VERSION}: update ase_tracegrad")
+    try:
+        if json.loads(header["conventions"]) != CONVENTIONS:
+            raise CheckpointError(f"{path} uses other conventions: {header['conventions']}")
+        card = ModelCard(**json.loads(header["card"]))
+        return card, basis_from_json(json.loads(header["basis"])), config_from_dict(NetworkConfig, json.loads(header["config"]))
+    except (KeyError, TypeError, json.JSONDecodeError, ConfigError) as error:
+        raise CheckpointError(f"{path}: the header is damaged: {type(error).__name__}: {error}") from error
+
+
+def load_checkpoint(path, dtype: torch.dtype) -> tuple[HamiltonianNetwork, Basis, ModelCard]:
+    """The network in ``dtype``, its basis and card. Constants are built in float64 before rounding to dtype."""
+    card, basis, config = read_header(path)
+    network = HamiltonianNetwork(config, basis, card.elements).to(dtype)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).to(dtype) for name in file.keys()}
+        network.load_state_dict(tensors)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: the weights do not fit the stored configuration: {error}") from error
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: the weights contain NaN or infinity")
+    return network.eval(), basis, card

@@ -1,0 +1,98 @@
+"""Predictor: a loaded model that turns structures into H(R)."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..basis import Basis
+from ..blocks import BlockMatrix
+from ..graph import NeighborGraph, build_graph
+from ..models import find_model
+from ..structure import Structure
+from ..symbols import symbol_of
+from .assembly import to_block_matrices
+from .batch import make_batch
+from .card import ModelCard
+from .checkpoint import load_checkpoint
+from .domain import UnsupportedStructureError, check_domain
+from .network import HamiltonianNetwork
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Predictor:
+    """H(R) of structures with one network.
+
+    card, basis: of the model; device: torch.device; dtype: 'float32' or 'float64'; path: of the model file, or None.
+    Predictors share nothing that is written to, so threads may use one at the same time.
+    """
+
+    def __init__(self, network: HamiltonianNetwork, basis: Basis, card: ModelCard, *, device="cpu", path: Path | None = None):
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self.basis, self.card, self.path = basis, card, path
+        self.dtype = str(next(network.parameters()).dtype).removeprefix("torch.")
+
+    def graph(self, structure: Structure) -> NeighborGraph:
+        """The pairs the model predicts blocks for; refuses unknown elements and atoms on top of each other."""
+        unknown = sorted(set(structure.numbers.tolist()) - set(self.network.elements))
+        if unknown:
+            raise UnsupportedStructureError(
+                f"model {self.card.name!r} knows {' '.join(symbol_of(z) for z in self.network.elements)}, "
+                f"not {' '.join(symbol_of(z) for z in unknown)}: choose or train another model"
+            )
+        return build_graph(structure, dict.fromkeys(self.network.elements, self.network.config.cutoff / 2))
+
+    def check(self, structure: Structure) -> list[str]:
+        """Reasons to distrust a prediction for this structure (see domain.py); raises UnsupportedStructureError."""
+        return check_domain(self.graph(structure), self.network.elements, self.card.domain)
+
+    def predict(self, structures: Sequence[Structure]) -> list[BlockMatrix]:
+        """H(R) in eV of each structure, all in one forward pass."""
+        graphs = [self.graph(structure) for structure in structures]
+        network = self.network
+        batch = make_batch(
+            graphs, network.elements, message_cutoff=network.config.message_cutoff, lmax=network.lmax, dtype=DTYPES[self.dtype]
+        ).to(self.device)
+        with torch.inference_mode():
+            prediction = network(batch)
+        return to_block_matrices(graphs, batch, prediction, self.basis, network.shells)
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.card.line}, device={self.device}, dtype={self.dtype})"
+
+
+_cache: dict[tuple, Predictor] = {}
+_lock = threading.Lock()
+
+
+def load_model(model, *, device=None, dtype: str = "float32") -> Predictor:
+    """A Predictor from the name of an embedded model or the path of a model file.
+
+    device: None (CUDA if available, else CPU), a name or torch.device. Loaded once per process and file version.
+    Raises UnknownModelError, CheckpointError, FileNotFoundError, ValueError (device or dtype).
+    """
+    if isinstance(model, Predictor):
+        return model
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
+    path, chosen = find_model(model), _choose_device(device)
+    key = (str(path), path.stat().st_mtime_ns, str(chosen), dtype)
+    with _lock:
+        if key not in _cache:
+            _cache[key] = Predictor(*load_checkpoint(path, DTYPES[dtype]), device=chosen, path=path)
+        return _cache[key]
+
+
+def _choose_device(device) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        available = "cpu" + (f", cuda:0..{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else " (no CUDA here)")
+        raise ValueError(f"device {device!r} cannot be used; available: {available}") from error
+    return chosen
