@@ -65,16 +65,18 @@ class BlochSum:
         h = self._patterns["Hamiltonian"].sum(kpts)
         return h, None if self.overlap is None else self._spread(self._patterns["overlap"].sum(kpts))
 
-    def derivative(self, kpts, cell) -> tuple[np.ndarray, np.ndarray | None]:
-        """dH/dk and dS/dk along x, y, z: (3, K, N, N), eV Angstrom and Angstrom.
+    def derivative(self, kpts, cell, order: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
+        """dH/dk and dS/dk along x, y, z: (3, K, N, N), eV Angstrom and Angstrom; second order: (3, 3, K, N, N).
 
         dM/dk = sum_R i R exp(i k.R) M(R) with R = shift @ cell (cell: (3, 3) Angstrom, rows).
         """
         kpts = check_kpts(kpts)
-        h = self._patterns["Hamiltonian"].derivative(kpts, cell)
+        h = self._patterns["Hamiltonian"].derivative(kpts, cell, order)
         if self.overlap is None:
             return h, None
-        return h, np.stack([self._spread(s) for s in self._patterns["overlap"].derivative(kpts, cell)])
+        s = self._patterns["overlap"].derivative(kpts, cell, order)
+        spread = self._spread(s.reshape(-1, *s.shape[-2:]))
+        return h, spread.reshape(*s.shape[:-2], *spread.shape[-2:])
 
     def _spread(self, overlap: np.ndarray) -> np.ndarray:
         """A spinless S(k) on both spin components of a spinor Hamiltonian."""
@@ -108,10 +110,12 @@ class _Pattern:
     def sum(self, kpts: np.ndarray) -> np.ndarray:
         return self._apply(np.exp(2j * np.pi * (self.cells @ kpts.T)))
 
-    def derivative(self, kpts: np.ndarray, cell) -> np.ndarray:
+    def derivative(self, kpts: np.ndarray, cell, order: int) -> np.ndarray:
+        vectors = 1j * (self.cells @ np.asarray(cell, dtype=float))
+        factors = vectors.T if order == 1 else np.einsum("ca,cb->abc", vectors, vectors)
         phases = np.exp(2j * np.pi * (self.cells @ kpts.T))
-        vectors = self.cells @ np.asarray(cell, dtype=float)
-        return np.stack([self._apply(1j * vectors[:, axis, None] * phases) for axis in range(3)])
+        parts = [self._apply(factor[:, None] * phases) for factor in factors.reshape(-1, len(vectors))]
+        return np.stack(parts).reshape(*factors.shape[:-1], len(kpts), self.n, self.n)
 
     def _apply(self, phases: np.ndarray) -> np.ndarray:
         """phases (cells, K) -> (K, N, N). A real matrix multiplies real and imaginary parts side by side."""

@@ -8,6 +8,8 @@ from scipy.special import erfc, expit
 
 Smearing = Literal["fixed", "fermi-dirac", "gaussian", "methfessel-paxton"]
 SMEARINGS = ("fixed", "fermi-dirac", "gaussian", "methfessel-paxton")
+# States this close to the Fermi level count as lying on it, eV.
+AT_LEVEL = 1e-9
 
 
 class ElectronCountError(ValueError):
@@ -46,6 +48,26 @@ def find_fermi_level(
     return float(brentq(excess, fixed - reach, fixed + reach, xtol=1e-12))
 
 
+def fill_bands(
+    energies, weights, n_electrons: float, *, spin_degeneracy: int = 2, width: float = 0.0, method: Smearing = "fixed"
+) -> tuple[float, np.ndarray]:
+    """Fermi level (eV) and occupations (K, n) that hold n_electrons exactly; arguments as in find_fermi_level.
+
+    With 'fixed' occupations the states at the level share equally what the states below leave.
+    """
+    energies, weights = _check_bands(energies, weights)
+    level = find_fermi_level(energies, weights, n_electrons, spin_degeneracy=spin_degeneracy, width=width, method=method)
+    occupations = compute_occupations(energies, level, spin_degeneracy=spin_degeneracy, width=width, method=method)
+    if method == "fixed":
+        at_level = np.abs(energies - level) < AT_LEVEL
+        occupations[at_level] = 0.0
+        places = float(weights @ at_level.sum(axis=1))
+        if places > 0:
+            share = (n_electrons - weights @ occupations.sum(axis=1)) / places
+            occupations[at_level] = np.clip(share, 0.0, spin_degeneracy)
+    return level, occupations
+
+
 def compute_occupations(
     energies, fermi_level: float, *, spin_degeneracy: int = 2, width: float = 0.0, method: Smearing = "fixed"
 ) -> np.ndarray:
@@ -57,7 +79,7 @@ def compute_occupations(
     check_smearing(width, method)
     distance = np.asarray(energies, dtype=float) - fermi_level
     if method == "fixed":
-        return spin_degeneracy * np.where(np.abs(distance) < 1e-9, 0.5, (distance < 0).astype(float))
+        return spin_degeneracy * np.where(np.abs(distance) < AT_LEVEL, 0.5, (distance < 0).astype(float))
     x = distance / width
     if method == "fermi-dirac":
         return spin_degeneracy * expit(-x)

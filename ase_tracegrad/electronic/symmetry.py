@@ -4,6 +4,7 @@ An operation W, t with W f_p + t = f_p' + T_p takes block (p, q, R) to (p', q', 
 H' = U_p H U_q^+, U the rotation of the orbitals (and of the spin). A covariant matrix equals its images.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,7 +100,7 @@ def time_reversal_residual(matrix: BlockMatrix) -> float:
     if matrix.spin == "none":
         return float(np.abs(matrix.values.imag).max(initial=0.0))
     largest = 0.0
-    for _, block in matrix.items():
+    for _, block in matrix.items():  # noqa: PERF102
         rows, columns = block.shape[0] // 2, block.shape[1] // 2
         up, down = block[:rows, :columns], block[rows:, columns:]
         flip, back = block[:rows, columns:], block[rows:, :columns]
@@ -158,5 +159,5 @@ def _first_alike(layout, atom: int) -> int:
 def _largest_splitting(energies: np.ndarray, ideal: np.ndarray, below: float) -> float:
     """Largest spread of ``energies`` within the levels of ``ideal`` that lie under ``below``."""
     edges = np.concatenate([[0], np.nonzero(np.diff(ideal) > DEGENERACY)[0] + 1, [len(ideal)]])
-    levels = [energies[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True) if ideal[a] < below]
+    levels = [energies[a:b] for a, b in itertools.pairwise(edges) if ideal[a] < below]
     return max((float(np.ptp(level)) for level in levels), default=0.0)

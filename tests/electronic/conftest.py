@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from lattice_models import graphene_model
 
 from ase_tracegrad.structure import Structure
+from tests.electronic.lattice_models import graphene_model
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from lattice_models import random_model
 
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bloch import BlochError, BlochSum, check_kpts
+from tests.electronic.lattice_models import random_model
 
 
 @pytest.mark.parametrize("spinor", [False, True])

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from lattice_models import random_model
 
 from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
@@ -10,6 +9,7 @@ from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.bloch import BlochError
 from ase_tracegrad.electronic.eigen import solve_bands
 from ase_tracegrad.electronic.resources import ProblemTooLargeError
+from tests.electronic.lattice_models import random_model
 
 
 @pytest.mark.parametrize("spinor", [False, True])
@@ -51,7 +51,7 @@ def test_gauge_periodicity_and_time_reversal(kpts):
     h, s = random_model()
     bands = compute_bands(h, s, kpts)
     assert np.abs(compute_bands(h + 13.08 * s, s, kpts) - 13.08 - bands).max() < 1e-11
-    assert np.abs(compute_bands(h, s, kpts + [1, -2, 3]) - bands).max() < 1e-11
+    assert np.abs(compute_bands(h, s, kpts + np.array([1, -2, 3])) - bands).max() < 1e-11
     assert np.abs(compute_bands(h, s, -kpts) - bands).max() < 1e-11
 
 
@@ -73,7 +73,8 @@ def test_ghost_states_appear_and_vanish():
     noisy = BlockMatrix(h.layout, h.pairs, h.shifts, h.values + ((noise + noise.T) / 2).ravel())
     assert np.abs(compute_bands(noisy, s, [[0, 0, 0]])).max() > 1e3
     cured = solve_bands(noisy, s, [[0, 0, 0], [0.2, 0.1, 0]], hamiltonian_error=1e-3, eigenvectors=True)
-    assert cured.energies.shape == (2, 2) and cured.coefficients.shape == (2, 3, 2)
+    assert cured.energies.shape == (2, 2)
+    assert cured.coefficients.shape == (2, 3, 2)
     assert np.abs(cured.energies - [-1, 0]).max() < 5e-3
     assert cured.report.dropped.tolist() == [1, 1]
     assert "dropped" in str(cured.report)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from lattice_models import random_on_structure
 
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.export import orthogonalize, to_sisl, write_wannier90_hr
+from tests.electronic.lattice_models import random_on_structure
 
 SHELLS = {6: (0, 1)}
 
@@ -40,7 +40,8 @@ def test_wannier90_file(tmp_path, graphene_structure, kpts, spinor):
     lines = path.read_text().splitlines()
     n, n_cells = int(lines[1]), int(lines[2])
     degeneracies = " ".join(lines[3 : 3 + -(-n_cells // 15)]).split()
-    assert n == h.n_orbitals and degeneracies == ["1"] * n_cells
+    assert n == h.n_orbitals
+    assert degeneracies == ["1"] * n_cells
     table = np.array([[float(x) for x in line.split()] for line in lines[3 + -(-n_cells // 15) :]])
     assert len(table) == n_cells * n**2
     at_k = np.zeros((n, n), dtype=complex)

@@ -13,20 +13,28 @@ KPTS = np.array([[0, 0, 0], [0.25, 0, 0], [0.5, 0, 0.0]])
 def test_indirect_gap_and_where_it_is():
     gap = find_band_gap([[-3.0, -1.0, 2.0], [-2.0, -0.4, 1.5], [-2.0, -0.2, 1.9]], KPTS, 4)
     assert (gap.gap, gap.direct_gap, gap.vbm, gap.cbm) == pytest.approx((1.7, 1.9, -0.2, 1.5))
-    assert gap.k_vbm[0] == 0.5 and gap.k_cbm[0] == 0.25 and gap.k_direct[0] == 0.25
-    assert gap.kind == "insulator" and not gap.is_direct and not gap.is_metal
+    assert gap.k_vbm[0] == 0.5
+    assert gap.k_cbm[0] == 0.25
+    assert gap.k_direct[0] == 0.25
+    assert gap.kind == "insulator"
+    assert not gap.is_direct
+    assert not gap.is_metal
     assert "indirect" in str(gap)
 
 
 def test_overlapping_bands():
     gap = find_band_gap([[-1.0, 0.5], [0.8, 1.0], [-0.5, 1.0]], KPTS, 2)
-    assert gap.gap == pytest.approx(-0.3) and gap.direct_gap == pytest.approx(0.2)
-    assert gap.kind == "metal" and "overlap by 0.3" in str(gap)
+    assert gap.gap == pytest.approx(-0.3)
+    assert gap.direct_gap == pytest.approx(0.2)
+    assert gap.kind == "metal"
+    assert "overlap by 0.3" in str(gap)
 
 
 def test_odd_electrons_make_a_metal():
     gap = find_band_gap([[-1.0, 0.5], [0.8, 1.0], [-0.5, 1.0]], KPTS, 3)
-    assert gap.is_metal and gap.n_filled is None and gap.gap == 0.0
+    assert gap.is_metal
+    assert gap.n_filled is None
+    assert gap.gap == 0.0
     assert "partly filled" in str(gap)
     spinor = find_band_gap([[-1.0, 0.5], [0.1, 1.0], [-0.5, 1.0]], KPTS, 1, spin_degeneracy=1)
     assert spinor.gap == pytest.approx(0.4)
@@ -35,7 +43,9 @@ def test_odd_electrons_make_a_metal():
 def test_graphene_touches_at_k(graphene):
     mesh = make_mesh((6, 6, 1), gamma=True)
     gap = find_band_gap(compute_bands(*graphene, mesh.kpts), mesh.kpts, 2)
-    assert gap.kind == "semimetal" and gap.is_metal and abs(gap.gap) < 1e-9
+    assert gap.kind == "semimetal"
+    assert gap.is_metal
+    assert abs(gap.gap) < 1e-9
     assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-12
     assert "touch at k = " in str(gap)
 
@@ -47,7 +57,8 @@ def test_agrees_with_ase_for_an_insulator():
     gap = find_band_gap(energies, kpts, 6)
     expected, (_, k_vbm, _), (_, k_cbm, _) = bandgap(eigenvalues=energies[None], efermi=0.0, output=None)
     assert gap.gap == pytest.approx(expected)
-    assert (gap.k_vbm == kpts[k_vbm]).all() and (gap.k_cbm == kpts[k_cbm]).all()
+    assert (gap.k_vbm == kpts[k_vbm]).all()
+    assert (gap.k_cbm == kpts[k_cbm]).all()
 
 
 def test_bad_input_is_refused():

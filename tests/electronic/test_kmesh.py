@@ -3,10 +3,10 @@ import pytest
 from ase.build import bulk, graphene
 from ase.calculators.calculator import kpts2kpts
 from ase.dft.kpoints import monkhorst_pack
-from lattice_models import graphene_model, random_model
 
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.kmesh import find_mesh_size, make_list, make_mesh
+from tests.electronic.lattice_models import graphene_model, random_model
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1), (2, 3, 1), (4, 4, 4), (5, 2, 3)])
@@ -63,7 +63,8 @@ def test_density_as_in_ase():
 
 def test_list_of_points():
     mesh = make_list([[0, 0, 0], [0.5, 0, 0]], [1, 3])
-    assert mesh.weights.tolist() == [0.25, 0.75] and mesh.size is None
+    assert mesh.weights.tolist() == [0.25, 0.75]
+    assert mesh.size is None
     with pytest.raises(ValueError, match="regular mesh"):
         mesh.reduced_by([np.eye(3, dtype=int)])
 

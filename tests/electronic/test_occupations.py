@@ -3,7 +3,7 @@ import pytest
 
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.kmesh import make_mesh
-from ase_tracegrad.electronic.occupations import SMEARINGS, ElectronCountError, compute_occupations, find_fermi_level
+from ase_tracegrad.electronic.occupations import SMEARINGS, ElectronCountError, compute_occupations, fill_bands, find_fermi_level
 
 INSULATOR = np.array([[-3.0, -1.0, 2.0, 4.0], [-2.5, -0.5, 1.5, 5.0]])
 HALVES = np.array([0.5, 0.5])
@@ -69,3 +69,15 @@ def test_contradictions_are_refused():
         find_fermi_level(INSULATOR, [1.0, 1.0], 4)
     with pytest.raises(ValueError, match="finite"):
         find_fermi_level(INSULATOR * np.nan, HALVES, 4)
+
+
+def test_occupations_hold_the_electrons_exactly():
+    k = np.arange(10) / 10
+    energies = -2 * np.cos(2 * np.pi * k)[:, None]
+    weights = np.full(10, 0.1)
+    for n_electrons in (0.3, 1.0, 1.7, 2.0):
+        level, occupations = fill_bands(energies, weights, n_electrons)
+        assert abs(weights @ occupations[:, 0] - n_electrons) < 1e-12
+        assert occupations.min() >= 0
+        assert occupations.max() <= 2
+        assert level == find_fermi_level(energies, weights, n_electrons)

@@ -20,13 +20,15 @@ PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 )
 def test_known_groups(atoms, name, order):
     group = find_space_group(Structure.from_atoms(atoms))
-    assert group.name == name and len(group) == order
+    assert group.name == name
+    assert len(group) == order
 
 
 def test_operations_map_the_structure_onto_itself(graphene_structure):
     structure = graphene_structure
     group = find_space_group(structure)
-    assert group.name == "p6/mmm" and len(group) == 24
+    assert group.name == "p6/mmm"
+    assert len(group) == 24
     centre = structure.positions.mean(axis=0)
     fractional = structure.positions @ np.linalg.inv(structure.cell)
     for g in range(len(group)):
@@ -43,7 +45,8 @@ def test_vacuum_axes_are_not_mixed():
     chain = Structure([6], [[5.0, 5.0, 5.0]], 10.0 * np.eye(3), [True, False, False])
     group = find_space_group(chain)
     assert len(group) == 16
-    assert not group.rotations[:, 0, 1:].any() and not group.rotations[:, 1:, 0].any()
+    assert not group.rotations[:, 0, 1:].any()
+    assert not group.rotations[:, 1:, 0].any()
 
 
 def test_a_molecule_across_the_boundary_of_its_box():
@@ -51,7 +54,7 @@ def test_a_molecule_across_the_boundary_of_its_box():
     heights = np.array([3.0, 4.0, 5.0])
     positions = np.array([[4.0, 4.0, z] for z in heights])
     inside = find_space_group(Structure([8, 6, 8], positions, 8 * np.eye(3), [False] * 3))
-    across = find_space_group(Structure([8, 6, 8], (positions + [0, 0, 4]) % 8, 8 * np.eye(3), [False] * 3))
+    across = find_space_group(Structure([8, 6, 8], (positions + np.array([0, 0, 4])) % 8, 8 * np.eye(3), [False] * 3))
     assert (len(inside), len(across)) == (16, 8)
 
 

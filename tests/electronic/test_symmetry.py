@@ -3,7 +3,6 @@ import logging
 import numpy as np
 import pytest
 from ase.build import bulk
-from lattice_models import random_on_structure
 
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.irreducible import reduce_mesh
@@ -11,6 +10,7 @@ from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.space_group import find_space_group
 from ase_tracegrad.electronic.symmetry import covariance_residuals, find_symmetry, symmetrize, time_reversal_residual
 from ase_tracegrad.structure import Structure
+from tests.electronic.lattice_models import random_on_structure
 
 SHELLS = {6: (0, 1, 2), 14: (0, 1), 31: (0, 1), 33: (0, 0, 1)}
 
@@ -32,7 +32,8 @@ def test_symmetrized_matrices_are_invariant(structure, spinor):
     group = find_space_group(structure)
     assert covariance_residuals(h, group).max() > 0.1
     h, s = symmetrize(h, group), symmetrize(s, group)
-    assert covariance_residuals(h, group).max() < 1e-12 and h.is_hermitian(1e-12)
+    assert covariance_residuals(h, group).max() < 1e-12
+    assert h.is_hermitian(1e-12)
     assert np.abs(symmetrize(h, group).values - h.values).max() < 1e-12
     kpts = group.reciprocal_rotations @ np.array([0.13, 0.27, 0.41])
     energies = compute_bands(h, s, kpts)
@@ -56,7 +57,8 @@ def test_missing_images_are_added(graphene_structure):
     keep[[bond, partner]] = True
     cut = h.cut(keep)
     full = symmetrize(cut, group)
-    assert len(cut) == 4 and len(full) == 8  # two on-site blocks, three bonds each way
+    assert len(cut) == 4
+    assert len(full) == 8
     assert covariance_residuals(full, group).max() < 1e-12
 
 
@@ -66,10 +68,13 @@ def test_report(graphene_structure):
     noise = h
     h, s = symmetrize(h, group), symmetrize(s, group)
     clean = find_symmetry(h, s, graphene_structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]])
-    assert clean.splitting.max() < 1e-10 and clean.hamiltonian.max() < 1e-12
+    assert clean.splitting.max() < 1e-10
+    assert clean.hamiltonian.max() < 1e-12
     broken = find_symmetry(h + 1e-3 * noise, s, graphene_structure)
-    assert broken.splitting.max() > 1e-5 and broken.hamiltonian.max() > 1e-4
-    assert "p6/mmm: 24 operations" in str(broken) and "time reversal" in str(broken)
+    assert broken.splitting.max() > 1e-5
+    assert broken.hamiltonian.max() > 1e-4
+    assert "p6/mmm: 24 operations" in str(broken)
+    assert "time reversal" in str(broken)
 
 
 def test_time_reversal_of_spinors(graphene_structure):

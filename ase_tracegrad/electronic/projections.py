@@ -1,0 +1,190 @@
+"""What states are made of: shares of orbitals (Mulliken, Loewdin), of bonds (COOP, COHP), and the density matrix."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..basis import OrbitalLayout
+from ..blocks import BlockKey, BlockMatrix
+from .bloch import BlochSum, check_kpts
+from .eigen import solve_bands
+from .kmesh import KMesh
+from .occupations import Smearing, fill_bands
+
+Population = Literal["mulliken", "loewdin"]
+GROUPINGS = ("atom", "element", "shell", "orbital")
+LETTERS = "spdfghik"
+# k-points whose vectors are held at once.
+KPTS_AT_ONCE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class OrbitalGroups:
+    """Sets of orbitals that together hold every orbital once.
+
+    labels: one dict per group with 'element' and, where they are common to the group, 'atom', 'l', 'm'
+    (strings, as ASE's DOS types want them); members (P, N): 1 where an orbital belongs to a group.
+    """
+
+    labels: tuple[dict[str, str], ...]
+    members: np.ndarray
+
+
+def group_orbitals(layout: OrbitalLayout, symbols, by: str = "element", *, n_spin: int = 1) -> OrbitalGroups:
+    """Group by 'atom', 'element', 'shell' (element and l) or 'orbital' (element, l and m).
+
+    symbols: element of each atom; n_spin: 2 for spinors (both components count together).
+    """
+    if by not in GROUPINGS:
+        raise ValueError(f"orbitals can be grouped by {', '.join(GROUPINGS)}; found {by!r}")
+    symbols = list(symbols)
+    if len(symbols) != layout.n_atoms:
+        raise ValueError(f"expected an element for each of the {layout.n_atoms} atoms, found {len(symbols)}")
+    labels = []
+    for atom, (symbol, shells) in enumerate(zip(symbols, layout.shells, strict=True)):
+        for l in shells:
+            for m in range(-l, l + 1):
+                label = {"element": symbol}
+                label |= {"atom": str(atom)} if by == "atom" else {}
+                label |= {"l": LETTERS[l]} if by in ("shell", "orbital") else {}
+                label |= {"m": str(m)} if by == "orbital" else {}
+                labels.append(label)
+    distinct = list({tuple(label.items()): label for label in labels}.values())
+    members = np.array([[float(label == group) for label in labels] for group in distinct])
+    return OrbitalGroups(tuple(distinct), np.tile(members, n_spin))
+
+
+def compute_shares(coefficients: np.ndarray, overlap: np.ndarray | None, method: Population = "mulliken") -> np.ndarray:
+    """Share of each orbital in each state, (K, n, N), adding up to 1 over the orbitals.
+
+    coefficients (K, N, n), overlap S(k) (K, N, N) or None. Mulliken: Re c* (S c), may be negative;
+    Loewdin: |S^1/2 c|^2.
+    """
+    if method not in ("mulliken", "loewdin"):
+        raise ValueError(f"expected 'mulliken' or 'loewdin', found {method!r}")
+    if overlap is None:
+        shares = np.abs(coefficients) ** 2
+    elif method == "mulliken":
+        shares = (coefficients.conj() * (overlap @ coefficients)).real
+    else:
+        shares = np.abs(square_root(overlap) @ coefficients) ** 2
+    return shares.transpose(0, 2, 1)
+
+
+def project_states(
+    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kpts, groups: OrbitalGroups, *, method: Population = "mulliken"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Energies (K, n) eV and the share (K, n, P) of each group in each state: fat bands, or projections for the DOS."""
+    found, shares = [], []
+    for solution, _, s in iterate_states(hamiltonian, overlap, kpts):
+        found.append(solution.energies)
+        shares.append(compute_shares(solution.coefficients, s, method) @ groups.members.T)
+    energies, joined = join_bands(found, shares)
+    return energies, joined
+
+
+def project_bonds(hamiltonian: BlockMatrix, overlap: BlockMatrix, kpts, bonds: list[BlockKey]) -> tuple[np.ndarray, ...]:
+    """Energies (K, n) eV, and for each bond (i, j, R) its part of the norm and of the energy of each state, (K, n, B).
+
+    Overlap part 2 Re c_i* S_ij(R) e^(ik.R) c_j (its DOS is the COOP: positive where bonding) and the same with
+    H, in eV (the COHP: negative where bonding; Dronskowski and Bloechl, J. Phys. Chem. 97, 8617 (1993)). An on-site
+    pair counts once, so that all pairs add up to 1 and to the energy. A pair without a block has none.
+    """
+    n_spin, orbitals = hamiltonian.n_spin, _orbitals_of_atoms(hamiltonian)
+    energies, norms, parts = [], [], []
+    for solution, chunk, _ in iterate_states(hamiltonian, overlap, kpts):
+        energies.append(solution.energies)
+        shares = np.zeros((2, *solution.energies.shape, len(bonds)))
+        for b, (i, j, shift) in enumerate(bonds):
+            key = (int(i), int(j), tuple(int(x) for x in shift))
+            both = 1 if i == j and not any(shift) else 2
+            phases = both * np.exp(2j * np.pi * (chunk @ np.array(shift)))[:, None]
+            bra, ket = solution.coefficients[:, orbitals[i]].conj(), solution.coefficients[:, orbitals[j]]
+            for kind, matrix in enumerate((overlap, hamiltonian)):
+                if key in matrix.index:
+                    block = matrix.block(*key)
+                    full = block if matrix.n_spin == n_spin else np.kron(np.eye(n_spin), block)
+                    shares[kind, :, :, b] = (phases * np.einsum("kin,ij,kjn->kn", bra, full, ket, optimize=True)).real
+        norms.append(shares[0])
+        parts.append(shares[1])
+    return join_bands(energies, norms, parts)
+
+
+def compute_density_matrix(
+    hamiltonian: BlockMatrix, overlap: BlockMatrix, mesh: KMesh, n_electrons: float, *, width: float = 0.0
+) -> BlockMatrix:
+    """P_ij(R) = sum_k w_k sum_n f c_i c_j* exp(-i k.R) on the blocks of the overlap; <S, P> is the number of electrons.
+
+    Solved on the full mesh, occupied by electron count with Fermi-Dirac smearing ``width`` in eV (0: none). The
+    cells of the mesh should reach further than the orbitals.
+    """
+    solutions = [(solution, chunk) for solution, chunk, _ in iterate_states(hamiltonian, overlap, mesh.full_kpts)]
+    energies = join_bands([solution.energies for solution, _ in solutions])[0]
+    filled = _fill_full_mesh(energies, n_electrons, hamiltonian, width)
+    cells, cell_of = np.unique(overlap.shifts, axis=0, return_inverse=True)
+    total = np.zeros((len(cells), hamiltonian.n_orbitals, hamiltonian.n_orbitals), dtype=complex)
+    start = 0
+    for solution, chunk in solutions:
+        c = solution.coefficients[:, :, : energies.shape[1]]
+        occupied = filled[start : start + len(chunk)] / len(energies)
+        at_k = (c * occupied[:, None]) @ c.conj().transpose(0, 2, 1)
+        total += np.tensordot(np.exp(-2j * np.pi * (cells @ chunk.T)), at_k, axes=1)
+        start += len(chunk)
+    if hamiltonian.spin == "none" and not np.iscomplexobj(hamiltonian.values):
+        total = total.real
+    orbitals = _orbitals_of_atoms(hamiltonian)
+    blocks = [
+        total[cell][np.ix_(orbitals[i], orbitals[j])].ravel() for (i, j), cell in zip(overlap.pairs, cell_of.ravel(), strict=True)
+    ]
+    return BlockMatrix(overlap.layout, overlap.pairs, overlap.shifts, np.concatenate(blocks), hamiltonian.spin)
+
+
+def compute_populations(
+    hamiltonian: BlockMatrix,
+    overlap: BlockMatrix,
+    mesh: KMesh,
+    n_electrons: float,
+    groups: OrbitalGroups,
+    *,
+    method: Population = "mulliken",
+    width: float = 0.0,
+) -> np.ndarray:
+    """Electrons in each group, (P,), adding up to n_electrons; width: Fermi-Dirac smearing in eV. Solved on the full mesh."""
+    energies, shares = project_states(hamiltonian, overlap, mesh.full_kpts, groups, method=method)
+    filled = _fill_full_mesh(energies, n_electrons, hamiltonian, width)
+    return np.einsum("kn,knp->p", filled, shares) / len(energies)
+
+
+def square_root(overlap: np.ndarray) -> np.ndarray:
+    """S^1/2 of Hermitian positive matrices (..., N, N)."""
+    eigenvalues, modes = np.linalg.eigh(overlap)
+    return (modes * np.sqrt(np.maximum(eigenvalues, 0.0))[..., None, :]) @ modes.conj().swapaxes(-1, -2)
+
+
+def _fill_full_mesh(energies: np.ndarray, n_electrons: float, hamiltonian: BlockMatrix, width: float) -> np.ndarray:
+    degeneracy = 1 if hamiltonian.spin == "spinor" else 2
+    method: Smearing = "fermi-dirac" if width else "fixed"
+    weights = np.full(len(energies), 1 / len(energies))
+    return fill_bands(energies, weights, n_electrons, spin_degeneracy=degeneracy, width=width, method=method)[1]
+
+
+def _orbitals_of_atoms(matrix: BlockMatrix) -> list[np.ndarray]:
+    """Row numbers of the orbitals of each atom in M(k), both spin components one after the other."""
+    layout, spins = matrix.layout, matrix.layout.total * np.arange(matrix.n_spin)
+    return [(spins[:, None] + first + np.arange(n)).ravel() for first, n in zip(layout.offsets[:-1], layout.sizes, strict=True)]
+
+
+def iterate_states(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kpts) -> Iterator[tuple]:
+    """(Solution with coefficients, its k-points, S(k) or None), a few k-points at a time."""
+    sums, kpts = BlochSum(hamiltonian, overlap), check_kpts(kpts)
+    for start in range(0, len(kpts), KPTS_AT_ONCE):
+        chunk = kpts[start : start + KPTS_AT_ONCE]
+        yield solve_bands(hamiltonian, overlap, chunk, eigenvectors=True), chunk, sums.build(chunk)[1]
+
+
+def join_bands(*parts: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Concatenate over k; bands that not every chunk has (dropped modes of S) are left out."""
+    n = min(p.shape[1] for p in parts[0])
+    return tuple(np.concatenate([p[:, :n] for p in part]) for part in parts)

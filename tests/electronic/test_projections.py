@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from ase_tracegrad.electronic.eigen import solve_bands
+from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic.projections import (
+    GROUPINGS,
+    compute_density_matrix,
+    compute_populations,
+    compute_shares,
+    group_orbitals,
+    project_bonds,
+    project_states,
+)
+from tests.electronic.lattice_models import graphene_model, random_model
+
+
+@pytest.mark.parametrize("by", GROUPINGS)
+@pytest.mark.parametrize("spinor", [False, True])
+@pytest.mark.parametrize("method", ["mulliken", "loewdin"])
+def test_shares_add_up_to_one(kpts, by, spinor, method):
+    h, s = random_model(spinor=spinor)
+    groups = group_orbitals(h.layout, ["C", "N"], by, n_spin=h.n_spin)
+    assert (groups.members.sum(axis=0) == 1).all()
+    energies, shares = project_states(h, s, kpts, groups, method=method)
+    assert shares.shape == (*energies.shape, len(groups.labels))
+    assert np.abs(shares.sum(axis=2) - 1).max() < 1e-11
+
+
+def test_labels():
+    h, _ = random_model(((0, 1), (0, 0, 1)))
+    assert [x["element"] for x in group_orbitals(h.layout, ["C", "C"]).labels] == ["C"]
+    shells = group_orbitals(h.layout, ["C", "N"], "shell")
+    assert [(x["element"], x["l"]) for x in shells.labels] == [("C", "s"), ("C", "p"), ("N", "s"), ("N", "p")]
+    assert shells.members.sum(axis=1).tolist() == [1, 3, 2, 3]
+    assert group_orbitals(h.layout, ["C", "N"], "orbital").labels[1] == {"element": "C", "l": "p", "m": "-1"}
+    with pytest.raises(ValueError, match="grouped by"):
+        group_orbitals(h.layout, ["C", "N"], "spin")
+    with pytest.raises(ValueError, match="each of the 2 atoms"):
+        group_orbitals(h.layout, ["C"])
+
+
+def test_the_two_populations_agree_without_overlap(kpts):
+    h, _ = random_model()
+    c = solve_bands(h, None, kpts, eigenvectors=True).coefficients
+    identity = np.broadcast_to(np.eye(h.n_orbitals), (len(kpts), h.n_orbitals, h.n_orbitals))
+    plain = compute_shares(c, None)
+    for method in ("mulliken", "loewdin"):
+        assert np.abs(compute_shares(c, identity, method) - plain).max() < 1e-12
+    with pytest.raises(ValueError, match="mulliken"):
+        compute_shares(c, None, "hirshfeld")
+
+
+@pytest.mark.parametrize("spinor", [False, True])
+def test_bonds_add_up_to_norm_and_energy(kpts, spinor):
+    """Each bond counted once: the sum of all overlap parts is 1, of all Hamiltonian parts the energy."""
+    h, s = random_model(spinor=spinor)
+    bonds = [(i, j, r) for i, j, r in s.index if (i, j, r) <= (j, i, tuple(-x for x in r))]
+    energies, norm, energy = project_bonds(h, s, kpts, bonds)
+    assert np.abs(norm.sum(axis=2) - 1).max() < 1e-11
+    assert np.abs(energy.sum(axis=2) - energies).max() < 1e-10
+
+
+def test_bonding_and_antibonding():
+    h, s = graphene_model()
+    _, norm, energy = project_bonds(h, s, [[0, 0, 0]], [(0, 1, (0, 0, 0)), (0, 1, (4, 0, 0))])
+    assert norm[0, 0, 0] > 0 > norm[0, 1, 0]
+    assert energy[0, 0, 0] < 0 < energy[0, 1, 0]
+    assert not norm[..., 1].any()
+    assert not energy[..., 1].any()
+
+
+@pytest.mark.parametrize("spinor", [False, True])
+@pytest.mark.parametrize(("n_electrons", "width"), [(4, 0.0), (3.3, 0.0), (5.5, 0.3)])
+def test_density_matrix_and_populations(spinor, n_electrons, width):
+    """<S, P> = electrons; <H, P> = sum of occupied energies; Mulliken populations are the rows of P S."""
+    h, s = random_model(spinor=spinor)
+    mesh = make_mesh((5, 5, 1), gamma=True)
+    p = compute_density_matrix(h, s, mesh, n_electrons, width=width)
+    spread = s if not spinor else type(s).from_blocks(s.layout, {k: np.kron(np.eye(2), b) for k, b in s.items()}, "spinor")
+    assert p.is_hermitian(1e-10)
+    assert spread.inner(p) == pytest.approx(n_electrons)
+    groups = group_orbitals(h.layout, ["C", "N"], "atom", n_spin=h.n_spin)
+    mulliken = compute_populations(h, s, mesh, n_electrons, groups, width=width)
+    by_atom = [sum(np.vdot(b, p.block(*k)).real for k, b in spread.items() if k[0] == atom) for atom in range(2)]
+    assert mulliken == pytest.approx(by_atom)
+    loewdin = compute_populations(h, s, mesh, n_electrons, groups, method="loewdin", width=width)
+    assert loewdin.sum() == pytest.approx(n_electrons)
+
+
+def test_graphene_atoms_are_alike():
+    h, s = graphene_model()
+    groups = group_orbitals(h.layout, ["C", "C"], "atom")
+    populations = compute_populations(h, s, make_mesh((6, 6, 1), gamma=True), 2, groups)
+    assert populations == pytest.approx([1, 1])
