@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 _HOME = {
     "TraceGradCalculator": "calculator",
     "load_model": "nn.predictor",
-    "available_models": "nn.predictor",
+    "available_models": "models",
     "read": "io",
     "Sample": "io.sample",
     "BlockMatrix": "blocks",
@@ -18,7 +18,17 @@ _HOME = {
     "compute_bands": "electronic.bands",
 }
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    "BlockMatrix",
+    "Sample",
+    "TraceGradCalculator",
+    "__version__",
+    "available_models",
+    "compute_bands",
+    "compute_overlap",
+    "load_model",
+    "read",
+]
 
 
 def __getattr__(name: str):

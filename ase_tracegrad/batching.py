@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from .graph import build_graph
 from .io.sample import Sample
 from .overlap import compute_overlap
-from .structure import Structure, StructureError
+from .structure import Structure
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def predict_samples(predictor, atoms_list: Iterable, *, batch: int | str = "auto
     """
     if batch != "auto" and not (isinstance(batch, (int, np.integer)) and batch > 0):
         raise ValueError(f"batch must be 'auto' or a positive number of structures, found {batch!r}")
-    total = len(atoms_list) if hasattr(atoms_list, "__len__") else None
+    total = len(atoms_list) if isinstance(atoms_list, Sized) else None
     with tqdm(total=total, desc="predict", unit="structure", disable=None if progress else True) as bar:
         for structures in _batches(predictor, atoms_list, batch):
             for sample in _predict_batch(predictor, structures):
@@ -47,7 +47,7 @@ def predict_one(predictor, structure: Structure) -> Sample:
 
 def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list[Structure]]:
     pending: list[Structure] = []
-    filled = 0
+    filled, largest = 0, LARGEST_BATCH if batch == "auto" else int(batch)
     for number, atoms in enumerate(atoms_list):
         try:
             structure = atoms if isinstance(atoms, Structure) else Structure.from_atoms(atoms)
@@ -55,7 +55,7 @@ def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list
             size = 1 if batch != "auto" else _count_elements(predictor, structure)
         except ValueError as error:
             raise type(error)(f"structure {number}: {error}") from error
-        if pending and filled + size > (LARGEST_BATCH if batch == "auto" else batch):
+        if pending and filled + size > largest:
             yield pending
             pending, filled = [], 0
         pending.append(structure)
@@ -97,14 +97,20 @@ def _predict_batch(predictor, structures: Sequence[Structure]) -> Iterator[Sampl
         yield from _predict_batch(predictor, structures[half:])
         return
     for structure, hamiltonian in zip(structures, hamiltonians, strict=True):
-        info = {"model": predictor.card.name, "n_electrons": predictor.basis.count_electrons(structure.numbers)}
+        info = {
+            "model": predictor.card.name,
+            "n_electrons": predictor.basis.count_electrons(structure.numbers),
+            "hamiltonian_error": _expected_error(predictor.card),
+        }
         yield Sample(structure, predictor.basis, hamiltonian, compute_overlap(structure, predictor.basis), info)
+
+
+def _expected_error(card) -> float:
+    """Largest mean error of H over the card's test sets, eV: the solver needs it where S is nearly singular."""
+    return max((figures.get("mae_all", 0.0) for figures in card.errors.values()), default=0.0) / 1000
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """torch reports it as its own OutOfMemoryError on a GPU and as a RuntimeError with this text on a CPU."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
-
-
-__all__ = ["OutOfDomainWarning", "StructureError", "predict_one", "predict_samples"]

@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import logging
 import math
 import warnings
 from collections.abc import Iterable, Iterator
@@ -29,12 +28,11 @@ from .electronic.kmesh import KMesh
 from .electronic_structure import ElectronicStructure
 from .io.sample import Sample
 from .kpoints import make_band_path, normalise_kpts, special_points
+from .models import available_models, find_model
 from .structure import Structure
 
 if TYPE_CHECKING:
     from .nn.predictor import Predictor
-
-log = logging.getLogger(__name__)
 
 ELECTRONIC = ("fermi_level", "ibz_kpoints", "kpoint_weights", "eigenvalues", "occupations")
 POTENTIAL = ("energy", "free_energy", "forces", "stress")
@@ -64,12 +62,14 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
     }
 
     def __init__(self, model="graphene-pbe", *, device=None, dtype: str = "float32", potential=None, **parameters):
-        if not isinstance(model, str) and hasattr(model, "predict"):
+        if hasattr(model, "predict"):
             if device is not None or dtype != "float32":
                 raise InputError("device and dtype belong to loading a model; this Predictor is already loaded, pass neither")
             self.model = model
         else:
-            self.model = str(model)
+            path = find_model(model)
+            # An absolute path, so that a copy in another process or folder finds the same file.
+            self.model = str(model) if str(model) in available_models() else str(path.absolute())
         self.device = None if device is None else str(device)
         self.dtype = dtype
         if potential is not None and not isinstance(potential, BaseCalculator):
@@ -82,7 +82,7 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         self._fermi: tuple | None = None
         self._source = None
         self._energy_warning_given = False
-        self.predictor  # noqa: B018  a wrong model name or device is an error here, not at the first use
+        _ = self.predictor  # a damaged model or a wrong device is an error here, not at the first use
         super().__init__(**parameters)
 
     @property
@@ -131,13 +131,13 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
             self.results = {}
         self.atoms = atoms.copy()
         for name in properties:
-            if name in self.implemented_properties:
+            if self.potential is not None and name in self.implemented_properties:
                 self.results[name] = self.potential.get_property(name, self.atoms.copy())
         if not properties or set(properties) & set(ELECTRONIC):
             self._calculate_bands()
 
     def _calculate_bands(self):
-        structure = self._structure_of(self.atoms)
+        structure = ElectronicStructure(self.sample(self.atoms))
         mesh = normalise_kpts(self.parameters["kpts"], self.atoms).mesh
         energies = structure.energies(mesh.kpts)
         fermi_level = self._fermi_level(self.atoms)
@@ -219,18 +219,12 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
 
     def fixed_density(self, **parameters) -> "TraceGradCalculator":
         """A second calculator that shares the predicted H and S, with other parameters (GPAW's name for it)."""
-        ignored = [key for key in GPAW_ONLY if parameters.pop(key, None) is not None]
-        if ignored:
-            log.info("fixed_density: %s mean nothing here", ", ".join(ignored))
         sibling = copy.deepcopy(self)
         sibling._source = self._source
-        sibling.set(**parameters)
+        sibling.set(**{key: value for key, value in parameters.items() if key not in GPAW_ONLY})
         return sibling
 
     # -- reciprocal space ------------------------------------------------------------------------
-
-    def _structure_of(self, atoms) -> ElectronicStructure:
-        return ElectronicStructure(self.sample(atoms))
 
     def _fermi_level(self, atoms) -> float:
         sample = self.sample(atoms)
@@ -255,7 +249,7 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         standard path of the lattice, without directions along which nothing couples (vacuum).
         """
         atoms = self._current_atoms(atoms)
-        structure = self._structure_of(atoms)
+        structure = ElectronicStructure(self.sample(atoms))
         own = normalise_kpts(self.parameters["kpts"], atoms).path if path is None and npoints is None else None
         path = own or make_band_path(atoms, path, npoints, dispersive=structure.dispersive)
         energies = structure.energies(path.kpts, progress=progress)
@@ -272,7 +266,7 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         fermi_level = self._fermi_level(atoms)
         mesh = self._mesh(self.parameters["kpts"] if kpts is None else kpts, atoms, "the kpts of a density of states")
         grid = np.linspace(-30.0, 15.0, 2251) if energies is None else np.asarray(energies, dtype=float)
-        weights = self._structure_of(atoms).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
+        weights = ElectronicStructure(self.sample(atoms)).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
         return GridDOSData(
             grid, weights, info={"label": "DOS", "energy_zero": "Fermi level", "fermi_level": f"{fermi_level:.6f} eV"}
         )
@@ -283,15 +277,16 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         A negative gap is a band overlap; no Fermi level enters, so noise cannot close a gap.
         """
         atoms = self._current_atoms(atoms)
-        structure = self._structure_of(atoms)
+        structure = ElectronicStructure(self.sample(atoms))
         points = normalise_kpts(self.parameters["kpts"] if kpts is None else kpts, atoms).mesh.kpts
         return structure.find_band_gap(points, edges=special_points(atoms), progress=progress)
 
     # -- state ---------------------------------------------------------------------------------
 
     def todict(self, skip_default: bool = True) -> dict:
-        """Parameters and the model's name, as ase.db stores them."""
-        return {"model": self.predictor.card.name, **super().todict(skip_default)}
+        """Parameters and the model's name or path, as ase.db stores them."""
+        model = self.model if isinstance(self.model, str) else self.model.card.name
+        return {"model": model, **super().todict(skip_default)}
 
     def __getstate__(self) -> dict:
         """Everything but the network, which load_model finds again by name or path in the other process."""

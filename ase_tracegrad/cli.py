@@ -3,13 +3,22 @@
 Anything wrong with the input ends in exit code 2 and one line on stderr.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import warnings
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .arguments import CommandError, attach, check_folder, check_picture, name_structures, parse_window
+
+if TYPE_CHECKING:
+    from .io.sample import Sample
 
 app = typer.Typer(
     add_completion=False,
@@ -21,18 +30,12 @@ app = typer.Typer(
 models_app = typer.Typer(help="The models that come with the package.", invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 
-PICTURES = (".png", ".pdf", ".svg")
-
 Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")]
 Dtype = Annotated[str, typer.Option(help="Precision of the network: float32 or float64.")]
 Kpts = Annotated[str | None, typer.Option(help="Mesh '12,12,1', or a density in points per 1/Angstrom '5.0'.")]
 Window = Annotated[str, typer.Option(help="Lowest and highest energy in the picture, eV.")]
-
-
-class CommandError(ValueError):
-    """A command that cannot be carried out; the message is all the user sees."""
 
 
 def main(arguments: list[str] | None = None):
@@ -78,9 +81,9 @@ def bands(
     dtype: Dtype = "float32",
 ):
     """Bands along a path: a picture, and a json that `ase band-structure` reads."""
-    _check_picture(out)
-    limits = _parse_window(window)
-    atoms = _attach(structure, model, device, dtype, kpts)
+    check_picture(out)
+    limits = parse_window(window)
+    atoms = attach(structure, model, device, dtype, kpts)
     result = atoms.calc.band_structure(path, npoints, progress=True)
     gap = atoms.calc.band_gap()
     _save(_pictures().plot_bands(result, gap=gap, window=limits), out)
@@ -101,9 +104,9 @@ def dos(
     dtype: Dtype = "float32",
 ):
     """Density of states: a picture, and the numbers as json (eV from the Fermi level; states per eV and cell)."""
-    _check_picture(out)
-    limits = _parse_window(window)
-    atoms = _attach(structure, model, device, dtype, kpts)
+    check_picture(out)
+    limits = parse_window(window)
+    atoms = attach(structure, model, device, dtype, kpts)
     result = atoms.calc.dos(width=width, progress=True)
     _save(_pictures().plot_dos(result, window=limits), out)
     numbers = {"energies": list(result.get_energies()), "dos": list(result.get_weights()), **result.info}
@@ -122,8 +125,8 @@ def gap(
 ):
     """Fermi level and band gap by electron count."""
     if out is not None:
-        _check_folder(out)
-    atoms = _attach(structure, model, device, dtype, kpts)
+        check_folder(out)
+    atoms = attach(structure, model, device, dtype, kpts)
     result = atoms.calc.band_gap(progress=True)
     fermi_level = atoms.calc.get_fermi_level()
     typer.echo(f"Fermi level {fermi_level:.4f} eV; {result}")
@@ -138,36 +141,35 @@ def gap(
 def predict(
     structures: Annotated[list[str], typer.Argument(metavar="STRUCTURE...", help="Files ASE reads; 'file@:' takes all frames.")],
     model: Model = "graphene-pbe",
-    out: Annotated[Path, typer.Option(help="Packed file (.tgh or .h5) that ase_tracegrad.read opens.")] = Path("prediction.tgh"),
+    out: Annotated[Path | None, typer.Option(help="Packed file (.tgh, .h5), or folder for the DeepH formats.")] = None,
+    form: Annotated[str, typer.Option("--format", help="packed, deeph or deeph-legacy.")] = "packed",
     batch: Annotated[str, typer.Option(help="Structures per forward pass, or auto.")] = "auto",
     device: Device = None,
     dtype: Dtype = "float32",
 ):
-    """Write H(R) and S(R) of one or many structures."""
-    _check_folder(out)
-    if out.suffix not in (".tgh", ".h5"):
-        raise CommandError(f"--out {out}: the packed file ends in .tgh or .h5")
-    if batch != "auto" and not batch.isdigit():
+    """Write H(R) in eV and S(R) of one or many structures, as ase_tracegrad.read and DeepH tools read them."""
+    if form not in ("packed", "deeph", "deeph-legacy"):
+        raise CommandError(f"--format {form}: expected packed, deeph or deeph-legacy")
+    out = out or Path("prediction.tgh" if form == "packed" else "prediction")
+    if (out.suffix in (".tgh", ".h5")) != (form == "packed"):
+        wanted = "a packed file, ending in .tgh or .h5" if form == "packed" else "a folder"
+        raise CommandError(f"--format {form} and --out {out} contradict each other: --out must be {wanted}")
+    check_folder(out)
+    if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
         raise CommandError(f"--batch {batch}: expected 'auto' or a positive number")
-    named = [(f"{Path(name).name}@{frame}", atoms) for name in structures for frame, atoms in enumerate(_read_structures(name))]
-    repeated = {name for name, _ in named if [n for n, _ in named].count(name) > 1}
-    if repeated:
-        raise CommandError(f"two structures would both be called {sorted(repeated)[0]}: rename one of the files")
+    named = name_structures(structures)
     from .calculator import TraceGradCalculator
-    from .io.store import StoreWriter
 
     calc = TraceGradCalculator(model, device=device, dtype=dtype)
-    samples = calc.predict([atoms for _, atoms in named], batch=batch if batch == "auto" else int(batch))
-    with StoreWriter(out, {"model": calc.predictor.card.name}) as store:
-        for (name, _), sample in zip(named, samples, strict=True):
-            store.add(name, sample)
+    samples = calc.predict(named.values(), batch=batch if batch == "auto" else int(batch))
+    _write_samples(out, form, zip(named, samples, strict=True), calc.predictor.card.name)
     typer.echo(f"wrote {out}: H(R) in eV and S(R) of {len(named)} structure(s)")
 
 
 @app.command()
 def info(structure: Structure, model: Model = "graphene-pbe", device: Device = None, dtype: Dtype = "float32"):
     """What a model would make of a structure: size, electrons, warnings; and the model card."""
-    atoms = _attach(structure, model, device, dtype, None)
+    atoms = attach(structure, model, device, dtype, None)
     from .structure import Structure as Checked
 
     predictor = atoms.calc.predictor
@@ -189,92 +191,52 @@ def models(context: typer.Context):
 @models_app.command("list")
 def list_models():
     """One line per model."""
-    from .nn.predictor import available_models, load_model
+    from .models import available_models, find_model
+    from .nn.checkpoint import read_header
 
     for name in available_models():
-        typer.echo(load_model(name, device="cpu").card.line)
+        typer.echo(read_header(find_model(name))[0].line)
 
 
 @models_app.command("show")
 def show_model(model: Annotated[str, typer.Argument(help="Name or path.")]):
     """The whole model card."""
-    from .nn.predictor import load_model
+    from .models import find_model
+    from .nn.checkpoint import read_header
 
-    typer.echo(str(load_model(model, device="cpu").card))
+    typer.echo(str(read_header(find_model(model))[0]))
 
 
 @models_app.command("verify")
 def verify_models(model: Annotated[list[str] | None, typer.Argument(help="Names or paths; default: all embedded models.")] = None):
     """Read checkpoints completely; exit code 2 at the first that is damaged."""
-    from .nn.predictor import available_models, load_model
+    from .models import available_models
+    from .nn.predictor import load_model
 
     for name in model or available_models():
         load_model(name, device="cpu")
         typer.echo(f"{name}: ok")
 
 
-# -- input -----------------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------------------
 
 
-def _read_structures(name: str) -> list:
-    """All structures that 'file' or 'file@index' means; CommandError if ASE cannot read them."""
-    from ase.io import read
+def _write_samples(out: Path, form: str, samples: Iterable[tuple[str, Sample]], model: str):
+    if form == "packed":
+        from .io.store import StoreWriter
 
-    file = Path(name.rsplit("@", 1)[0] if "@" in name and not Path(name).exists() else name)
-    if not file.is_file():
-        raise CommandError(f"no structure file {file}")
-    try:
-        found = read(name)
-    except Exception as error:
-        # ASE's readers raise whatever their parsers meet; to the user it is one thing.
-        raise CommandError(f"{name} cannot be read as a structure: {type(error).__name__}: {error}") from error
-    return found if isinstance(found, list) else [found]
+        with StoreWriter(out, {"model": model}) as store:
+            for name, sample in samples:
+                store.add(name, sample)
+        return
+    from .io.deeph import write_deeph, write_deeph_legacy
 
-
-def _attach(structure: str, model: str, device: str | None, dtype: str, kpts: str | None):
-    """The structure with a calculator on it."""
-    from .calculator import TraceGradCalculator
-
-    parameters = {} if kpts is None else dict.fromkeys(("kpts", "fermi_kpts"), _parse_kpts(kpts))
-    found = _read_structures(structure)
-    if len(found) != 1:
-        raise CommandError(f"{structure} means {len(found)} structures; pick one, as in {structure.split('@')[0]}@0")
-    calc = TraceGradCalculator(model, device=device, dtype=dtype, **parameters)
-    found[0].calc = calc
-    return found[0]
-
-
-def _parse_kpts(text: str):
-    try:
-        parts = text.replace("x", ",").split(",")
-        if len(parts) == 3:
-            return tuple(int(part) for part in parts)
-        if len(parts) == 1:
-            return {"density": float(text), "gamma": True}
-    except ValueError:
-        pass
-    raise CommandError(f"--kpts {text}: expected three whole numbers such as 12,12,1 or one density such as 5.0")
-
-
-def _parse_window(text: str) -> tuple[float, float]:
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise CommandError(f"--window {text}: expected two energies such as -10,6") from None
-    if not low < high:
-        raise CommandError(f"--window {text}: the lowest energy must come first")
-    return low, high
-
-
-def _check_picture(out: Path):
-    if out.suffix not in PICTURES:
-        raise CommandError(f"--out {out}: a picture ends in {', '.join(PICTURES)}")
-    _check_folder(out)
-
-
-def _check_folder(out: Path):
-    if not out.absolute().parent.is_dir():
-        raise CommandError(f"--out {out}: there is no folder {out.absolute().parent}")
+    write = write_deeph if form == "deeph" else write_deeph_legacy
+    for name, sample in samples:
+        # DeepH expects the same pairs in both files; a block that H or S lacks is zero.
+        both = sample.hamiltonian + 0.0 * sample.overlap
+        matrices = {key: getattr(sample, key).restricted_to(both) for key in ("hamiltonian", "overlap")}
+        write(out / name, replace(sample, **matrices))
 
 
 def _pictures():

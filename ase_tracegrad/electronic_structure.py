@@ -40,7 +40,8 @@ class ElectronicStructure:
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
         """(K, n) eV at kpts (K, 3) fractional."""
-        return solve_bands(self.sample.hamiltonian, self.sample.overlap, kpts, progress=progress).energies
+        error = self.sample.info.get("hamiltonian_error", 0.0)
+        return solve_bands(self.sample.hamiltonian, self.sample.overlap, kpts, hamiltonian_error=error, progress=progress).energies
 
     def find_fermi_level(self, mesh: KMesh, *, edges=(), width: float = 0.0) -> float:
         """Fermi level in eV by electron count on a mesh; width: Fermi-Dirac smearing in eV.

@@ -160,7 +160,5 @@ def special_points(atoms) -> np.ndarray:
     """(K, 3): where band edges like to be: the time-reversal-invariant points and the special points of the lattice."""
     periodic = np.asarray(atoms.pbc, dtype=bool)
     halves = [(0.0, 0.5) if p else (0.0,) for p in periodic]
-    points = list(itertools.product(*halves))
-    if periodic.any():
-        points += list(_ase_path(atoms.cell, periodic, path=None, npoints=0).special_points.values())
-    return np.unique(np.round(points, 12), axis=0)
+    named = _ase_path(atoms.cell, periodic, path=None, npoints=0).special_points
+    return np.unique(np.round([*itertools.product(*halves), *named.values()], 12), axis=0)

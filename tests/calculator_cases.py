@@ -1,10 +1,16 @@
 """The structures and models that the tests of the calculator run on."""
 
 import pytest
+import torch
 from ase.build import bulk, graphene
-from standin_model import StandInPredictor
 
-from ase_tracegrad import TraceGradCalculator
+from ase_tracegrad import TraceGradCalculator, available_models
+from ase_tracegrad.basis import Basis
+from ase_tracegrad.nn.card import ModelCard
+from ase_tracegrad.nn.checkpoint import save_checkpoint
+from ase_tracegrad.nn.config import NetworkConfig, TraceGradConfig
+from ase_tracegrad.nn.network import HamiltonianNetwork
+from tests.standin_model import StandInPredictor
 
 EMBEDDED = "graphene-pbe"
 
@@ -21,15 +27,7 @@ def make_atoms(case: str, **parameters):
     return atoms, path
 
 
-def _has_embedded() -> bool:
-    try:
-        from ase_tracegrad import available_models
-    except ImportError:
-        return False
-    return EMBEDDED in available_models()
-
-
-needs_embedded = pytest.mark.skipif(not _has_embedded(), reason=f"the embedded model {EMBEDDED} is not built yet")
+needs_embedded = pytest.mark.skipif(EMBEDDED not in available_models(), reason=f"the embedded model {EMBEDDED} is not built yet")
 CASES = ["silicon", "graphene", pytest.param(EMBEDDED, marks=needs_embedded)]
 every_case = pytest.mark.parametrize("case", CASES)
 every_sheet = pytest.mark.parametrize("case", CASES[1:])
@@ -42,3 +40,22 @@ def count_predictions(calc, monkeypatch) -> list:
     predict = calc.predictor.predict
     monkeypatch.setattr(calc.predictor, "predict", lambda structures: seen.extend(structures) or predict(structures), raising=False)
     return seen
+
+
+def write_untrained_model(path, basis: Basis) -> None:
+    """A checkpoint with random weights: everything about a model but its physics."""
+    torch.manual_seed(0)
+    last = "4x0e+4x1o+4x2e"
+    small = {
+        "n_blocks": 1,
+        "embedding": 4,
+        "n_radial": 8,
+        "radial_hidden": 8,
+        "hidden": "4x0e",
+        "edge_last": last,
+        "node_last": last,
+    }
+    config = NetworkConfig(cutoff=4.0, message_cutoff=3.0, tracegrad=TraceGradConfig(hidden=4, invariants=4), **small)
+    card = ModelCard("untrained", "random weights, for tests", sorted(basis.atoms), basis.name, basis.code, basis.xc, config.cutoff)
+    card.domain.update(pairs={"C-C": {"shortest": 1.3, "farthest_nearest": 1.5}})
+    save_checkpoint(path, HamiltonianNetwork(config, basis, card.elements), basis, card)

@@ -4,21 +4,15 @@ H_ij(R) = K/2 (e_i + e_j) S_ij(R) (R. Hoffmann, J. Chem. Phys. 39, 1397 (1963)),
 Diamond and silicon are insulators, graphene a semimetal, methane a molecule; no network is needed.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ase_tracegrad.basis import AtomicBasis, Basis, GaussianRadial, Shell
+from ase_tracegrad.nn.card import ModelCard
+from ase_tracegrad.nn.domain import UnsupportedStructureError
 from ase_tracegrad.overlap import compute_overlap
-from ase_tracegrad.structure import Structure, StructureError
-
-try:
-    from ase_tracegrad.nn.predictor import UnsupportedStructureError
-except ImportError:
-
-    class UnsupportedStructureError(ValueError):
-        pass
-
+from ase_tracegrad.structure import Structure
 
 WOLFSBERG_HELMHOLZ = 1.75
 # Energy (eV) and Gaussian exponent (1/Angstrom^2) by shell, valence electrons.
@@ -37,28 +31,14 @@ def make_basis() -> Basis:
     return Basis(atoms, name="one-Gaussian", code="extended Hueckel", xc="none")
 
 
-@dataclass(frozen=True)
-class StandInCard:
-    name: str = "stand-in"
-    description: str = "extended Hueckel stand-in for tests"
-    elements: tuple[int, ...] = tuple(ELEMENTS)
-    basis: str = "one-Gaussian"
-    code: str = "extended Hueckel"
-    xc: str = "none"
-    cutoff: float = 6.0
-    training_set: str = "none"
-    errors: dict = field(default_factory=dict)
-    line: str = "stand-in: extended Hueckel, H C Si"
-
-    def __str__(self) -> str:
-        return f"{self.line}\nbasis {self.basis}, xc {self.xc}, code {self.code}"
+CARD = ModelCard("stand-in", "extended Hueckel for tests", list(ELEMENTS), "one-Gaussian", "formula", "none", cutoff=6.0)
 
 
 class StandInPredictor:
     """Counts its forward passes; ``largest_batch`` makes bigger ones run out of memory; ``out_of_domain`` warns."""
 
     def __init__(self, *, largest_batch: int | None = None, out_of_domain: str | None = None):
-        self.card, self.basis = StandInCard(), make_basis()
+        self.card, self.basis = CARD, make_basis()
         self.device, self.dtype = "cpu", "float64"
         self.largest_batch, self.out_of_domain = largest_batch, out_of_domain
         self.batches: list[int] = []
@@ -88,6 +68,3 @@ class StandInPredictor:
             factor = np.where(np.eye(*mean.shape, dtype=bool), 1.0, WOLFSBERG_HELMHOLZ) if onsite else WOLFSBERG_HELMHOLZ
             values[block] = (factor * mean).ravel() * overlap.values[block]
         return replace(overlap, values=values)
-
-
-__all__ = ["StandInPredictor", "StructureError", "UnsupportedStructureError"]

@@ -12,9 +12,9 @@ from ase.dft.dos import DOS
 from ase.dft.kpoints import monkhorst_pack
 from ase.io.jsonio import read_json
 from ase.spectrum.band_structure import calculate_band_structure, get_band_structure
-from calculator_cases import count_predictions, every_case, every_sheet, make_atoms, no_energy_warning
 
 from ase_tracegrad.units import BOLTZMANN
+from tests.calculator_cases import count_predictions, every_case, every_sheet, make_atoms, no_energy_warning
 
 pytestmark = no_energy_warning
 ASE = str(Path(sys.executable).parent / "ase")
@@ -26,13 +26,15 @@ def test_calculate_band_structure(case, monkeypatch, tmp_path):
     predicted = count_predictions(atoms.calc, monkeypatch)
     points = atoms.cell.bandpath(path, npoints=24, pbc=atoms.pbc)
     bands = calculate_band_structure(atoms, points, scf_kwargs={"kpts": (3, 3, 1)}, bs_kwargs={"width": 0.01})
-    assert bands.energies.shape[:2] == (1, 24) and np.isscalar(bands.reference)
+    assert bands.energies.shape[:2] == (1, 24)
+    assert np.isscalar(bands.reference)
     assert len(predicted) == 1, "H must be predicted once, whatever happens to kpts"
     assert np.allclose(atoms.calc.get_ibz_k_points(), points.kpts, atol=1e-12)
     assert np.allclose(bands.energies, atoms.calc.band_structure(points).energies, atol=1e-9)
     bands.write(tmp_path / "bands.json")
     again = read_json(tmp_path / "bands.json")
-    assert np.allclose(again.energies, bands.energies) and again.path.path == bands.path.path
+    assert np.allclose(again.energies, bands.energies)
+    assert again.path.path == bands.path.path
 
 
 def test_ase_commands_read_our_bands(tmp_path):
@@ -65,7 +67,8 @@ def test_set_kpts_only_diagonalises_again(case, monkeypatch):
         n = len(atoms.calc.get_ibz_k_points())
         assert len(atoms.calc.get_k_point_weights()) == n
     assert atoms.calc.set(kpts=np.array([1, 1, 1])) == {}
-    assert atoms.calc.hamiltonian() is hamiltonian and len(predicted) == 1
+    assert atoms.calc.hamiltonian() is hamiltonian
+    assert len(predicted) == 1
 
 
 @every_case
@@ -74,9 +77,11 @@ def test_eigenvalue_getters(case):
     calc = atoms.calc
     n_electrons = calc.predictor.basis.count_electrons(atoms.numbers)
     kpts, weights = calc.get_ibz_k_points(), calc.get_k_point_weights()
-    assert calc.get_number_of_spins() == 1 and not calc.get_spin_polarized()
+    assert calc.get_number_of_spins() == 1
+    assert not calc.get_spin_polarized()
     assert calc.get_eigenvalues(kpt=0).shape == (calc.get_number_of_bands(),)
-    assert np.isclose(weights.sum(), 1) and len(weights) == len(kpts)
+    assert np.isclose(weights.sum(), 1)
+    assert len(weights) == len(kpts)
     electrons = sum(w * calc.get_occupation_numbers(k).sum() for k, w in enumerate(weights))
     # The Fermi level belongs to a finer mesh than kpts, so for a semimetal the count agrees only roughly.
     assert abs(electrons - n_electrons) < (1e-6 if case == "silicon" else 0.3)
@@ -103,10 +108,12 @@ def test_bandgap_of_an_insulator_is_ours():
     direct, *_ = bandgap(atoms.calc, direct=True)
     ours = atoms.calc.band_gap()
     assert 0 < gap <= direct
-    assert np.isclose(gap, ours.gap) and np.isclose(direct, ours.direct_gap)
+    assert np.isclose(gap, ours.gap)
+    assert np.isclose(direct, ours.direct_gap)
     assert np.allclose(atoms.calc.get_ibz_k_points()[valence], ours.k_vbm)
     info = GapInfo.fromcalc(atoms.calc)
-    assert not info.is_metallic and "Gap" in info.description(ibz_kpoints=atoms.calc.get_ibz_k_points())
+    assert not info.is_metallic
+    assert "Gap" in info.description(ibz_kpoints=atoms.calc.get_ibz_k_points())
     eigenvalues = np.array([[atoms.calc.get_eigenvalues(k) for k in range(len(atoms.calc.get_ibz_k_points()))]])
     assert bandgap(eigenvalues=eigenvalues, efermi=atoms.calc.get_fermi_level())[0] == gap
     middle = (ours.vbm + ours.cbm) / 2
@@ -119,7 +126,8 @@ def test_bandgap_of_graphene(case):
     atoms, _ = make_atoms(case)
     assert bandgap(atoms.calc)[0] > 0.1
     ours = atoms.calc.band_gap()
-    assert ours.kind == "semimetal" and abs(ours.gap) < 1e-3
+    assert ours.kind == "semimetal"
+    assert abs(ours.gap) < 1e-3
     assert np.allclose(np.abs(ours.k_direct), [1 / 3, 1 / 3, 0])
     assert abs(atoms.calc.get_fermi_level() - ours.vbm) < 1e-3
     atoms.calc.set(kpts={"size": (3, 3, 1), "gamma": True})

@@ -11,10 +11,10 @@ from ase.calculators.calculator import get_calculator_class
 from ase.dft.bandgap import bandgap
 from ase.io import read, write
 from ase.spectrum.band_structure import calculate_band_structure
-from calculator_cases import EMBEDDED, every_sheet, needs_embedded, no_energy_warning
-from standin_model import StandInPredictor
 
 from ase_tracegrad import TraceGradCalculator
+from tests.calculator_cases import EMBEDDED, every_sheet, needs_embedded, no_energy_warning
+from tests.standin_model import StandInPredictor
 
 pytestmark = no_energy_warning
 ASE = str(Path(sys.executable).parent / "ase")
@@ -29,7 +29,8 @@ def test_sheets_with_and_without_third_vector_and_slabs(case):
         atoms.pbc = pbc
         atoms.calc = TraceGradCalculator(model, kpts=(6, 6, 1))
         bands = atoms.calc.band_structure(npoints=30)
-        assert bands.path.path == "GMKG" and bands.energies.shape[1] == 30
+        assert bands.path.path == "GMKG"
+        assert bands.energies.shape[1] == 30
         levels.append(atoms.calc.get_fermi_level())
         assert atoms.calc.band_gap().kind == "semimetal"
         for width in (0.1, 0.0):
@@ -65,7 +66,8 @@ def test_chain():
     atoms.cell[2, 2] = 3.8
     atoms.calc = TraceGradCalculator(StandInPredictor())
     bands = atoms.calc.band_structure(npoints=10)
-    assert bands.path.path == "GX" and np.all(bands.path.kpts[:, :2] == 0)
+    assert bands.path.path == "GX"
+    assert np.all(bands.path.kpts[:, :2] == 0)
 
 
 def test_registered_name_makes_a_calculator():

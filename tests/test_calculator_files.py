@@ -13,10 +13,10 @@ from ase.calculators.singlepoint import SinglePointDFTCalculator, arrays_to_kpoi
 from ase.dft.bandgap import bandgap
 from ase.io import read, write
 from ase.optimize import BFGS
-from calculator_cases import count_predictions, every_case, make_atoms, no_energy_warning
-from standin_model import StandInPredictor
 
 from ase_tracegrad import TraceGradCalculator
+from tests.calculator_cases import count_predictions, every_case, make_atoms, no_energy_warning
+from tests.standin_model import StandInPredictor
 
 pytestmark = no_energy_warning
 
@@ -38,7 +38,8 @@ def test_database_trajectory_and_extxyz_hold_no_energy(case, tmp_path):
     bands = atoms.calc.band_structure(path[:2], npoints=5)
     database = ase.db.connect(tmp_path / "rows.db")
     row = database.get(database.write(atoms, gap=atoms.calc.band_gap().gap, data={"bands": bands}))
-    assert row.calculator == "tracegrad" and row.get("energy") is None
+    assert row.calculator == "tracegrad"
+    assert row.get("energy") is None
     assert row.calculator_parameters["model"] == atoms.calc.predictor.card.name
     assert row.calculator_parameters["kpts"] == list(atoms.calc.parameters["kpts"])
     assert np.allclose(row.data["bands"].energies, bands.energies)
@@ -107,9 +108,11 @@ def test_potential_supplies_energy_forces_and_stress(monkeypatch, tmp_path):
     assert not predicted, "a relaxation needs no Hamiltonian"
     relaxed = atoms.positions.copy()
     level = atoms.calc.get_fermi_level()
-    assert len(predicted) == 1 and np.allclose(predicted[0].positions, relaxed)
+    assert len(predicted) == 1
+    assert np.allclose(predicted[0].positions, relaxed)
     assert atoms.get_potential_energy() == atoms.calc.results["energy"]
-    assert atoms.calc.get_fermi_level() == level and len(predicted) == 1
+    assert atoms.calc.get_fermi_level() == level
+    assert len(predicted) == 1
     row = ase.db.connect(tmp_path / "rows.db")
     assert row.get(row.write(atoms)).energy == atoms.get_potential_energy()
 

@@ -107,7 +107,8 @@ def test_wrong_kpts_say_what_is_expected(kpts, message):
 def test_default_path_leaves_out_vacuum():
     slab = SHEET.copy()
     slab.pbc = True
-    assert make_band_path(slab).path.startswith("GMKG") and "A" in make_band_path(slab).path
+    assert make_band_path(slab).path.startswith("GMKG")
+    assert "A" in make_band_path(slab).path
     assert make_band_path(slab, dispersive=(True, True, False)).path == "GMKG"
     assert make_band_path(slab, "GA", dispersive=(True, True, False)).path == "GA"
 
@@ -116,7 +117,8 @@ def test_path_of_a_cell_without_third_vector_and_of_molecules():
     assert make_band_path(graphene(), npoints=12).path == "GMKG"
     for vacuum in (None, 3.0):
         single = make_band_path(molecule("CH4", vacuum=vacuum))
-        assert single.kpts.tolist() == [[0, 0, 0]] and single.path == "G"
+        assert single.kpts.tolist() == [[0, 0, 0]]
+        assert single.path == "G"
     with pytest.raises(InputError, match="molecule"):
         make_band_path(molecule("CH4"), "GX")
 

@@ -8,10 +8,10 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import numpy as np
 import pytest
 from ase.build import bulk, graphene
-from calculator_cases import EMBEDDED, every_case, make_atoms, needs_embedded, no_energy_warning
-from standin_model import StandInPredictor
 
 from ase_tracegrad import TraceGradCalculator
+from tests.calculator_cases import EMBEDDED, every_case, make_atoms, needs_embedded, no_energy_warning
+from tests.standin_model import StandInPredictor
 
 pytestmark = no_energy_warning
 

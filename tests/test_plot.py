@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.spectrum.band_structure import BandStructure
-from calculator_cases import make_atoms
-from standin_model import StandInPredictor
 
 from ase_tracegrad import TraceGradCalculator, plot
+from tests.calculator_cases import make_atoms
+from tests.standin_model import StandInPredictor
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,8 @@ def texts(axes) -> str:
 def test_bands_of_an_insulator_count_from_the_valence_top(silicon, tmp_path):
     bands, gap = silicon.band_structure("LGXU,KG", npoints=60), silicon.band_gap()
     axes = plot.plot_bands(bands, gap=gap, window=(-8, 7))
-    assert "E_{VBM}" in axes.get_ylabel() and axes.get_ylim() == (-8, 7)
+    assert "E_{VBM}" in axes.get_ylabel()
+    assert axes.get_ylim() == (-8, 7)
     assert [t.get_text() for t in axes.get_xticklabels()] == ["L", "Γ", "X", "U|K", "Γ"]
     assert f"gap {gap.gap:.3f} eV, direct at Γ" == axes.get_title()
     curves = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) > 2 and line.get_marker() == "None"]
@@ -73,16 +74,19 @@ def test_bands_of_a_semimetal_count_from_the_fermi_level(sheet):
 def test_bands_and_dos_share_energy(silicon):
     bands, gap = silicon.band_structure(npoints=40), silicon.band_gap()
     left, right = plot.plot_bands_and_dos(bands, silicon.dos(width=0.05), gap=gap)
-    assert left.get_ylim() == right.get_ylim() and left.get_shared_y_axes().joined(left, right)
+    assert left.get_ylim() == right.get_ylim()
+    assert left.get_shared_y_axes().joined(left, right)
     drawn = right.lines[0]
     weights, energies = np.asarray(drawn.get_xdata()), np.asarray(drawn.get_ydata())
     inside = (energies > 0.3) & (energies < gap.gap - 0.3)
-    assert inside.any() and weights[inside].max() < 1e-6, "the gap of the DOS lies above the zero of the bands"
+    assert inside.any()
+    assert weights[inside].max() < 1e-6, "the gap of the DOS lies above the zero of the bands"
 
 
 def test_dos_names_its_zero_and_units(sheet):
     axes = plot.plot_dos(sheet.dos())
-    assert "E_F" in axes.get_xlabel() and "states / (eV cell)" in axes.get_ylabel()
+    assert "E_F" in axes.get_xlabel()
+    assert "states / (eV cell)" in axes.get_ylabel()
     assert "E_{VBM}" in plot.plot_dos(sheet.dos(), shift=0.7).get_xlabel()
 
 
@@ -95,7 +99,8 @@ def test_comparison_states_the_error_in_the_window(sheet):
     assert axes.get_title() == "RMSE 4.00 meV, largest 4.00 meV (E < $E_F$ + 3 eV)"
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["DFT", "prediction"]
     errors = below.lines[0].get_ydata()
-    assert np.allclose(errors, 4.0) and "meV" in below.get_ylabel()
+    assert np.allclose(errors, 4.0)
+    assert "meV" in below.get_ylabel()
     wide, _ = plot.plot_comparison(predicted, reference, error_window=(-30, np.inf))
     assert "largest 1004.00 meV" in wide.get_title()
 
@@ -125,6 +130,6 @@ def test_names_of_kpts(sheet):
 
 
 def test_given_axes_are_used(silicon):
-    figure, axes = plt.subplots()
+    _, axes = plt.subplots()
     assert plot.plot_bands(silicon.band_structure("GX", npoints=5), ax=axes) is axes
     assert plot.plot_dos(silicon.dos(), ax=axes) is axes

@@ -1,0 +1,86 @@
+"""What users type on the command line, turned into structures, k-points and energies, or refused."""
+
+from pathlib import Path
+
+PICTURES = (".png", ".pdf", ".svg")
+
+
+class CommandError(ValueError):
+    """A command that cannot be carried out; the message is all the user sees."""
+
+
+def read_structures(name: str) -> list:
+    """All structures that 'file' or 'file@index' means; CommandError if ASE cannot read them."""
+    from ase.io import read
+
+    file = Path(name.rsplit("@", 1)[0] if "@" in name and not Path(name).exists() else name)
+    if not file.is_file():
+        raise CommandError(f"no structure file {file}")
+    try:
+        found = read(name)
+    except Exception as error:
+        # ASE's readers raise whatever their parsers meet; to the user it is one thing.
+        raise CommandError(f"{name} cannot be read as a structure: {type(error).__name__}: {error}") from error
+    return found if isinstance(found, list) else [found]
+
+
+def name_structures(files: list[str]) -> dict:
+    """Every structure under a name of its own: the file's, with the frame's number where there are several."""
+    named: dict = {}
+    for file in files:
+        frames = read_structures(file)
+        for number, atoms in enumerate(frames):
+            name = Path(file.rsplit("@", 1)[0]).name + (f"@{number}" if len(frames) > 1 else "")
+            if name in named:
+                raise CommandError(f"two structures would both be called {name}: rename one of the files")
+            named[name] = atoms
+    return named
+
+
+def attach(structure: str, model: str, device: str | None, dtype: str, kpts: str | None):
+    """The structure with a calculator on it; ``kpts`` becomes the mesh of everything, the Fermi level included."""
+    parameters = {} if kpts is None else dict.fromkeys(("kpts", "fermi_kpts"), parse_kpts(kpts))
+    found = read_structures(structure)
+    if len(found) != 1:
+        raise CommandError(f"{structure} means {len(found)} structures; pick one, as in {structure.split('@')[0]}@0")
+    from .calculator import TraceGradCalculator
+
+    found[0].calc = TraceGradCalculator(model, device=device, dtype=dtype, **parameters)
+    return found[0]
+
+
+def parse_kpts(text: str):
+    """'12,12,1' or '12x12x1' -> (12, 12, 1); '5.0' -> a Gamma-centred mesh of that density."""
+    try:
+        parts = text.replace("x", ",").split(",")
+        if len(parts) == 3:
+            return tuple(int(part) for part in parts)
+        if len(parts) == 1:
+            return {"density": float(text), "gamma": True}
+    except ValueError:
+        pass
+    raise CommandError(f"--kpts {text}: expected three whole numbers such as 12,12,1 or one density such as 5.0")
+
+
+def parse_window(text: str) -> tuple[float, float]:
+    """'-10,6' -> (-10.0, 6.0)."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise CommandError(f"--window {text}: expected two energies such as -10,6") from None
+    if not low < high:
+        raise CommandError(f"--window {text}: the lowest energy must come first")
+    return low, high
+
+
+def check_picture(out: Path):
+    """CommandError unless a picture can be written there."""
+    if out.suffix not in PICTURES:
+        raise CommandError(f"--out {out}: a picture ends in {', '.join(PICTURES)}")
+    check_folder(out)
+
+
+def check_folder(out: Path):
+    """CommandError unless the folder of this file exists."""
+    if not out.absolute().parent.is_dir():
+        raise CommandError(f"--out {out}: there is no folder {out.absolute().parent}")

@@ -1,0 +1,234 @@
+"""The command line: what it writes, and one line with exit code 2 for everything wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk, graphene
+from ase.io import read, write
+from ase.io.jsonio import read_json
+
+import ase_tracegrad
+from ase_tracegrad import TraceGradCalculator
+from ase_tracegrad.cli import main
+from ase_tracegrad.io.store import StoreReader
+from tests.calculator_cases import EMBEDDED, needs_embedded, write_untrained_model
+
+TRACEGRAD = str(Path(sys.executable).parent / "tracegrad")
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory, graphene_store):
+    path = tmp_path_factory.mktemp("models") / "untrained.safetensors"
+    write_untrained_model(path, graphene_store.basis)
+    return str(path)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("sheet.xyz", graphene(vacuum=5.0), format="extxyz")
+    return tmp_path
+
+
+@pytest.fixture
+def tracegrad(capsys):
+    """tracegrad(*arguments) -> (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(a) for a in arguments])
+        return (left.value.code, *capsys.readouterr())
+
+    return run
+
+
+# -- what it writes ------------------------------------------------------------------------------------
+
+
+def test_bands(tracegrad, here, model_file):
+    arguments = ("bands", "sheet.xyz", "--model", model_file, "--path", "GMK", "--npoints", 12, "--kpts", "3,3,1", "--out", "b.svg")
+    code, out, _ = tracegrad(*arguments)
+    assert code == 0
+    assert "wrote b.svg and b.json" in out
+    assert "Fermi level" in out
+    assert "<svg" in Path("b.svg").read_text()
+    atoms = read("sheet.xyz")
+    atoms.calc = TraceGradCalculator(model_file, kpts=(3, 3, 1), fermi_kpts=(3, 3, 1))
+    expected = atoms.calc.band_structure("GMK", 12)
+    found = read_json("b.json")
+    assert np.allclose(found.energies, expected.energies, atol=1e-3)
+    assert found.reference == pytest.approx(expected.reference, abs=1e-3)
+
+
+def test_dos(tracegrad, here, model_file):
+    code, _, _ = tracegrad("dos", "sheet.xyz", "-m", model_file, "--kpts", "2x2x1", "--width", 0, "--out", "d.png")
+    numbers = json.loads(Path("d.json").read_text())
+    assert code == 0
+    assert Path("d.png").stat().st_size > 5000
+    assert len(numbers["energies"]) == len(numbers["dos"])
+    assert numbers["energy_zero"] == "Fermi level"
+
+
+def test_gap(tracegrad, here, model_file):
+    code, out, _ = tracegrad("gap", "sheet.xyz", "-m", model_file, "--kpts", "2.0", "--out", "g.json", "--dtype", "float64")
+    numbers = json.loads(Path("g.json").read_text())
+    atoms = read("sheet.xyz")
+    atoms.calc = TraceGradCalculator(model_file, dtype="float64", kpts=2.0)
+    assert code == 0
+    assert out.startswith("Fermi level")
+    assert numbers["direct_gap"] == pytest.approx(atoms.calc.band_gap().direct_gap, abs=1e-9)
+
+
+def test_predict_packed(tracegrad, here, model_file):
+    write("many.traj", [graphene(a=a, vacuum=5.0) for a in (2.4, 2.5)])
+    code, out, _ = tracegrad("predict", "sheet.xyz", "many.traj@:", "-m", model_file, "--out", "p.tgh", "--batch", 2)
+    assert code == 0
+    assert "3 structure(s)" in out
+    with StoreReader("p.tgh") as store:
+        assert store.names == ["many.traj@0", "many.traj@1", "sheet.xyz"]
+        sample = store["sheet.xyz"]
+    expected = TraceGradCalculator(model_file).hamiltonian(read("sheet.xyz"))
+    assert np.abs(sample.hamiltonian.restricted_to(expected).values - expected.values).max() < 1e-5
+    frames = read("p.tgh@:")
+    assert [a.info["name"] for a in frames] == ["many.traj@0", "many.traj@1", "sheet.xyz"]
+    assert np.allclose(read("p.tgh").positions, read("sheet.xyz").positions)
+
+
+@pytest.mark.parametrize("form", ["deeph", "deeph-legacy"])
+def test_predict_for_deeph(form, tracegrad, here, model_file):
+    code, _, _ = tracegrad("predict", "sheet.xyz", "-m", model_file, "--format", form, "--out", "deeph")
+    assert code == 0
+    sample = ase_tracegrad.read("deeph/sheet.xyz")
+    calc = TraceGradCalculator(model_file)
+    kpts = [[0.1, 0.2, 0.0]]
+    expected = ase_tracegrad.compute_bands(calc.hamiltonian(read("sheet.xyz")), calc.overlap(), kpts)
+    assert sample.hamiltonian.index.keys() == sample.overlap.index.keys()
+    # Empty bands far up amplify the network's rounding in float32.
+    assert np.allclose(ase_tracegrad.compute_bands(sample.hamiltonian, sample.overlap, kpts)[:, :8], expected[:, :8], atol=1e-3)
+
+
+def test_info(tracegrad, here, model_file):
+    code, out, _ = tracegrad("info", "sheet.xyz", "-m", model_file)
+    assert code == 0
+    for fact in ("C2, 2 atoms, periodic along a b", "orbitals: 26", "valence electrons: 8", "inside", "random weights"):
+        assert fact in out
+
+
+def test_models(tracegrad, model_file):
+    assert tracegrad("models", "verify", model_file)[:2] == (0, f"{model_file}: ok\n")
+    assert "random weights" in tracegrad("models", "show", model_file)[1]
+    names = ase_tracegrad.available_models()
+    for arguments in (("models",), ("models", "list")):
+        code, out, _ = tracegrad(*arguments)
+        assert code == 0
+        assert [line.split(":")[0] for line in out.splitlines()] == names
+
+
+@needs_embedded
+def test_defaults_use_the_embedded_model(tracegrad, here):
+    code, out, _ = tracegrad("gap", "sheet.xyz")
+    assert code == 0
+    assert "semimetal: bands touch at k = (0.3333, 0.3333, 0)" in out
+    assert EMBEDDED in tracegrad("models")[1]
+
+
+def test_outside_the_training_domain_is_a_warning(tracegrad, here, model_file):
+    write("wide.xyz", graphene(a=3.2, vacuum=5.0), format="extxyz")
+    code, _, err = tracegrad("gap", "wide.xyz", "-m", model_file, "--kpts", "1,1,1")
+    assert code == 0
+    assert err.count("\n") == 1
+    assert err.startswith("tracegrad: warning: outside the training domain of untrained: nearest C-C")
+
+
+# -- what it refuses -----------------------------------------------------------------------------------
+
+
+def write_bad_structures():
+    sheet = graphene(vacuum=5.0)
+    cases = {name: sheet.copy() for name in ("close", "nan", "flat", "empty")}
+    cases["close"].positions[1] = cases["close"].positions[0] + [0.1, 0, 0]
+    cases["nan"].positions[0, 1] = np.nan
+    cases["flat"].cell[:] = 0
+    cases["empty"] = sheet[:0]
+    cases["silicon"] = bulk("Si")
+    for name, atoms in cases.items():
+        write(f"{name}.xyz", atoms, format="extxyz")
+    write("many.traj", [sheet, sheet])
+    Path("text.xyz").write_text("these are\nno atoms\n")
+    Path("noise.cif").write_bytes(bytes(range(256)))
+    Path("empty.traj").write_bytes(b"")
+    Path("damaged.safetensors").write_bytes(b"\x07\x00\x00\x00\x00\x00\x00\x00{}")
+
+
+WRONG = {
+    "unknown element": (("gap", "silicon.xyz"), "not Si"),
+    "atoms too close": (("bands", "close.xyz"), "0.100 Angstrom apart"),
+    "nan position": (("dos", "nan.xyz"), "position of atom 0 is not finite"),
+    "no cell": (("gap", "flat.xyz"), "cell vector is zero"),
+    "no atoms": (("gap", "empty.xyz"), "no atoms"),
+    "no atoms for predict": (("predict", "empty.xyz"), "structure 0: the structure holds no atoms"),
+    "missing file": (("gap", "nowhere.xyz"), "no structure file nowhere.xyz"),
+    "text file": (("gap", "text.xyz"), "text.xyz cannot be read as a structure"),
+    "binary file": (("gap", "noise.cif"), "noise.cif cannot be read as a structure"),
+    "empty file": (("gap", "empty.traj"), "empty.traj cannot be read as a structure"),
+    "frame out of range": (("gap", "many.traj@7"), "cannot be read"),
+    "several frames": (("gap", "many.traj@:"), "2 structures; pick one"),
+    "unknown model": (("gap", "sheet.xyz", "--model", "grafene"), "no model named 'grafene'"),
+    "missing checkpoint": (("gap", "sheet.xyz", "--model", "no/model.safetensors"), "no model file"),
+    "damaged checkpoint": (("models", "verify", "damaged.safetensors"), "damaged.safetensors is not"),
+    "damaged card": (("models", "show", "damaged.safetensors"), "damaged.safetensors is not"),
+    "wrong device": (("gap", "sheet.xyz", "--device", "tpu"), "device 'tpu' cannot be used"),
+    "absent gpu": (("gap", "sheet.xyz", "--device", "cuda:77"), "cuda:77"),
+    "wrong dtype": (("gap", "sheet.xyz", "--dtype", "float16"), "float16"),
+    "kpts": (("gap", "sheet.xyz", "--kpts", "2,2"), "--kpts 2,2: expected"),
+    "kpts zero": (("gap", "sheet.xyz", "--kpts", "0,2,2"), "positive"),
+    "kpts text": (("gap", "sheet.xyz", "--kpts", "dense"), "--kpts dense: expected"),
+    "path": (("bands", "sheet.xyz", "--path", "GQ"), "special points G, K, M"),
+    "window order": (("bands", "sheet.xyz", "--window", "5,-5"), "lowest energy must come first"),
+    "window": (("dos", "sheet.xyz", "--window", "5"), "two energies"),
+    "picture": (("bands", "sheet.xyz", "--out", "b.doc"), ".png, .pdf, .svg"),
+    "folder": (("bands", "sheet.xyz", "--out", "nowhere/b.png"), "there is no folder"),
+    "negative width": (("dos", "sheet.xyz", "--width", "-1"), "--width"),
+    "npoints": (("bands", "sheet.xyz", "--npoints", "many"), "--npoints"),
+    "format": (("predict", "sheet.xyz", "--format", "xml"), "packed, deeph or deeph-legacy"),
+    "format against out": (("predict", "sheet.xyz", "--format", "deeph", "--out", "p.h5"), "contradict each other"),
+    "packed into a folder": (("predict", "sheet.xyz", "--out", "folder"), "contradict each other"),
+    "same name twice": (("predict", "sheet.xyz", "sheet.xyz"), "both be called sheet.xyz"),
+    "batch": (("predict", "sheet.xyz", "--batch", "0"), "--batch 0"),
+    "unknown option": (("gap", "sheet.xyz", "--kpoints", "3"), "--kpoints"),
+    "unknown command": (("band", "sheet.xyz"), "band"),
+    "no structure": (("gap",), "STRUCTURE"),
+}
+
+
+@pytest.mark.parametrize("case", list(WRONG))
+def test_wrong_input_is_one_line_and_code_2(case, tracegrad, here, model_file):
+    write_bad_structures()
+    arguments, message = WRONG[case]
+    if "--model" not in arguments and arguments[0] in ("gap", "bands", "dos", "predict"):
+        arguments = (*arguments, "--model", model_file)
+    before = set(here.iterdir())
+    code, out, err = tracegrad(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("tracegrad: error: ")
+    assert err.count("\n") == 1, err
+    assert message in err
+    assert set(here.iterdir()) == before, "nothing half-finished is left behind"
+
+
+def test_a_bug_is_not_dressed_up_as_wrong_input(monkeypatch, here, model_file):
+    monkeypatch.setattr(TraceGradCalculator, "band_gap", lambda *_, **__: {}["bug"])
+    with pytest.raises(KeyError):
+        main(["gap", "sheet.xyz", "-m", model_file])
+
+
+def test_installed_command(here):
+    result = subprocess.run([TRACEGRAD, "gap", "nowhere.xyz"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", "tracegrad: error: no structure file nowhere.xyz\n")
+    shown = subprocess.run([TRACEGRAD, "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(command in shown for command in ("bands", "dos", "gap", "predict", "info", "models"))
