@@ -1,0 +1,140 @@
+"""Bands against those of DFT codes: each test names the code that printed the reference."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from ase_tracegrad.basis import OrbitalLayout
+from ase_tracegrad.blocks import BlockMatrix
+from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.gap import find_band_gap
+from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic.occupations import find_fermi_level
+from ase_tracegrad.electronic.space_group import find_space_group
+from ase_tracegrad.electronic.symmetry import covariance_residuals, time_reversal_residual
+from ase_tracegrad.io import read
+from ase_tracegrad.units import BOHR
+
+
+@pytest.mark.parametrize("name", ["displaced", "perfect", "rotated"])
+def test_cp2k_graphene(graphene_store, name):
+    sample = graphene_store[name]
+    bands = compute_bands(sample.hamiltonian, sample.overlap, sample.bands.kpts)
+    difference = np.abs(bands[:, : sample.bands.energies.shape[1]] - sample.bands.energies)
+    assert difference[:, :8].max() < 5e-5  # up to the antibonding bands; printed with 8 digits in Hartree
+    assert difference.max() < 5e-4
+
+
+def test_graphene_touches_at_k(graphene_store):
+    sample = graphene_store["perfect"]
+    mesh = make_mesh((6, 6, 1), gamma=True)
+    energies = compute_bands(sample.hamiltonian, sample.overlap, mesh.kpts)
+    gap = find_band_gap(energies, mesh.kpts, 8, tolerance=5e-3)  # CP2K's integration grid opens the Dirac point a little
+    assert gap.kind == "semimetal"
+    assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-12
+
+
+def test_openmx_mote2_bands_gap_and_fermi_level(shared_data):
+    """DeepH-dock's example: its bands to 1e-6 eV, gap 1.040 eV at K, its Fermi level."""
+    folder = shared_data / "reference" / "deeph_new" / "MoTe2_shifted"
+    sample = read(folder)
+    with h5py.File(folder / "band.h5") as file:
+        kpts, expected = file["kpoints_frac_list"][()], file["band_data"][()].T + file["fermi_energy_before_shift_eV"][()]
+    bands = compute_bands(sample.hamiltonian, sample.overlap, kpts)
+    assert np.abs(bands - expected).max() < 1e-6
+    gap = find_band_gap(bands, kpts, 46)
+    assert gap.gap == pytest.approx(1.040, abs=5e-4)
+    assert gap.is_direct
+    assert np.abs(gap.k_direct - [1 / 3, 1 / 3, 0]).max() < 1e-9
+    mesh = make_mesh((12, 12, 1), gamma=True)
+    level = find_fermi_level(compute_bands(sample.hamiltonian, sample.overlap, mesh.kpts), mesh.weights, 46)
+    assert level == pytest.approx(json.loads((folder / "fermi_energy.json").read_text())["fermi_energy_eV"], abs=1e-6)
+
+
+def test_both_deeph_formats_and_the_shifted_copy_agree(shared_data):
+    folders = [shared_data / "reference" / name for name in ("deeph_new/MoTe2", "deeph_legacy/MoTe2", "deeph_new/MoTe2_shifted")]
+    kpts = np.array([[0, 0, 0], [1 / 3, 1 / 3, 0], [0.17, 0.29, 0]])
+    new, legacy, shifted = (compute_bands(s.hamiltonian, s.overlap, kpts) for s in map(read, folders))
+    assert np.abs(new - legacy).max() < 1e-9
+    assert np.abs(shifted - 13.088161748833187 - new).max() < 1e-6
+
+
+@pytest.mark.parametrize("material", ["MG", "MM", "BB", "BT", "BS"])
+def test_openmx_bands(shared_data, material):
+    """OpenMX's own bands of the primitive cells; BB, BT, BS with spin-orbit coupling."""
+    folder = shared_data / "openmx" / material / "prim"
+    sample, reference = read(folder), np.load(folder / "bands.npz")
+    expected = reference["energies"][::6]
+    bands = compute_bands(sample.hamiltonian, sample.overlap, reference["kpts"][::6])[:, : expected.shape[1]]
+    assert np.abs(bands - expected)[expected < reference["fermi"]].max() < 1e-6
+    assert np.abs(bands - expected).max() < 1e-4
+
+
+def test_spin_and_orbitals_turn_together(shared_data):
+    """Bi2Se3: with the rotation of spin and orbitals H is covariant up to the grid noise; without that of the spin it is not."""
+    sample = read(shared_data / "openmx" / "BS" / "prim")
+    group = find_space_group(sample.structure, tolerance=1e-3)
+    assert len(group) == 12
+    assert covariance_residuals(sample.overlap, group).max() < 1e-8
+    assert covariance_residuals(sample.hamiltonian, group).max() < 0.03
+    assert time_reversal_residual(sample.hamiltonian) < 1e-5
+
+
+def read_siesta(folder, name):
+    """H and S of a SIESTA run through sisl, on orbitals without shells."""
+    sisl = pytest.importorskip("sisl", reason="sisl is not installed")
+    h = sisl.get_sile(folder / f"{name}.HSX").read_hamiltonian()
+    n, cells = h.no, h.geometry.lattice.sc_off
+    layout = OrbitalLayout(((0,) * n,))
+
+    def part(index):
+        matrix = h.tocsr(index)
+        return np.array([matrix[:, c * n : (c + 1) * n].toarray() for c in range(len(cells))])
+
+    def build(matrices, spin):
+        return BlockMatrix(layout, np.zeros((len(cells), 2)), cells, np.ravel(matrices), spin)
+
+    overlap = build(part(h.S_idx), "none")
+    if h.spin.is_unpolarized:
+        return h.geometry, build(part(0), "none"), overlap
+    uu, dd, ud, du = part(0) + 1j * part(4), part(1) + 1j * part(5), part(2) + 1j * part(3), part(6) + 1j * part(7)
+    return h.geometry, build(np.block([[uu, ud], [du, dd]]), "spinor"), overlap
+
+
+def read_kpoints(folder, name, geometry):
+    """SIESTA's .KP: Cartesian in 1/Bohr, here in fractions."""
+    table = np.loadtxt(folder / f"{name}.KP", skiprows=1)
+    return table[:, 1:4] / BOHR @ geometry.cell.T / (2 * np.pi)
+
+
+def read_eigenvalues(folder, name):
+    """SIESTA's .EIG, (K, n) relative to its Fermi level, and that level."""
+    sisl = pytest.importorskip("sisl", reason="sisl is not installed")
+    file = sisl.get_sile(folder / f"{name}.EIG")
+    return np.asarray(file.read_data()).squeeze(), file.read_fermi_level()
+
+
+def test_siesta_silicon(shared_data):
+    """H and S as converted by DeepH-dock, eigenvalues as printed by SIESTA."""
+    folder = shared_data / "reference" / "siesta"
+    sample = read(folder / "Si_deeph_new")
+    expected, fermi_level = read_eigenvalues(folder / "Si", "Si")
+    kpts = read_kpoints(folder / "Si", "Si", sample.structure)
+    assert np.abs(compute_bands(sample.hamiltonian, sample.overlap, kpts) - fermi_level - expected).max() < 2e-3
+
+
+def test_siesta_bismuth_with_spin_orbit_coupling(shared_data):
+    folder = shared_data / "reference" / "siesta" / "Bi_hexagonal_soc"
+    geometry, h, s = read_siesta(folder, "Bi_hexagonal")
+    bands = compute_bands(h, s, read_kpoints(folder, "Bi_hexagonal", geometry))  # sisl reads H relative to the Fermi level
+    assert np.abs(bands - read_eigenvalues(folder, "Bi_hexagonal")[0]).max() < 2e-3
+
+
+def test_kramers_pairs(shared_data):
+    """Levels of Bi at time-reversal-invariant k are pairs, as far as SIESTA's single-precision file allows."""
+    _, h, s = read_siesta(shared_data / "reference" / "siesta" / "Bi_hexagonal_soc", "Bi_hexagonal")
+    bands = compute_bands(h, s, [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0.5, 0.5, 0.5]])
+    assert np.abs(bands[:, ::2] - bands[:, 1::2]).max() < 3e-3
+    assert np.abs(bands[:, 1:-1:2] - bands[:, 2::2]).max() > 1
