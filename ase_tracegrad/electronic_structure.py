@@ -14,6 +14,8 @@ from .io.sample import Sample
 
 # A gap above this counts as one: rounding at a touching point is no overlap of bands.
 TOUCHING = -1e-6  # eV
+# Bands along an axis with no larger matrix element than this across it are flat; DFT codes write the tails in the vacuum.
+DISPERSION = 1e-3  # eV
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,10 @@ class ElectronicStructure:
 
     @property
     def dispersive(self) -> np.ndarray:
-        """(3,) bool: periodic axes along which orbitals couple; false across vacuum."""
-        return (self.sample.hamiltonian.shifts != 0).any(axis=0) & self.sample.structure.pbc
+        """(3,) bool: periodic axes along which some orbitals couple by more than DISPERSION; false across vacuum."""
+        hamiltonian = self.sample.hamiltonian
+        strong = np.maximum.reduceat(np.abs(hamiltonian.values), hamiltonian.offsets[:-1]) > DISPERSION
+        return (hamiltonian.shifts[strong] != 0).any(axis=0) & self.sample.structure.pbc
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
         """(K, n) eV at kpts (K, 3) fractional."""

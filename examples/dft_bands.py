@@ -22,7 +22,7 @@ if len(sys.argv) > 1:
     sample = read(sys.argv[1])
 else:
     with StoreReader(Path(__file__).parents[1] / "tests" / "data" / "graphene_cp2k.h5") as store:
-        sample = store[store.names[0]]
+        sample = store["perfect"]
 
 print(f"{sample.atoms}: {sample.hamiltonian.layout.total} orbitals, {len(sample.hamiltonian)} blocks")
 path = make_band_path(sample.atoms, npoints=120, dispersive=ElectronicStructure(sample).dispersive)

@@ -15,6 +15,7 @@ from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.nn.domain import UnsupportedStructureError
 from ase_tracegrad.structure import StructureError
+from ase_tracegrad.units import BOLTZMANN
 from tests.calculator_cases import count_predictions, every_case, make_atoms
 from tests.standin_model import StandInPredictor
 
@@ -257,3 +258,21 @@ def test_parameters_are_copied():
     assert atoms.calc.get_ibz_k_points()[1, 0] == 0.5
     assert "kpts" in atoms.calc.set(kpts=kpts)
     assert atoms.calc.get_ibz_k_points()[1, 0] == 0.25
+
+
+# -- the same physics from a DFT code's matrices -------------------------------------------------------
+
+
+def test_electronic_structure_of_dft_labels(graphene_store):
+    """CP2K's own Fermi level (same mesh, 1000 K) and the touching point at K, from its H(R) and S(R)."""
+    sample = graphene_store["perfect"]
+    solved = ElectronicStructure(sample)
+    assert solved.n_electrons == 8
+    assert solved.dispersive.tolist() == [True, True, False], "CP2K writes the orbital tails across the vacuum too"
+    mesh = make_mesh(sample.info["settings"]["kpoints"])
+    level = solved.find_fermi_level(mesh, width=1000 * BOLTZMANN)
+    assert level == pytest.approx(sample.info["fermi_level"], abs=1e-5)
+    gap = solved.find_band_gap(mesh.kpts, edges=[[1 / 3, 1 / 3, 0]])
+    assert gap.kind == "semimetal"
+    assert gap.direct_gap < 1e-4
+    assert solved.find_fermi_level(mesh, edges=[[1 / 3, 1 / 3, 0]]) == pytest.approx(gap.vbm, abs=1e-3)
