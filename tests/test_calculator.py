@@ -273,6 +273,7 @@ def test_electronic_structure_of_dft_labels(graphene_store):
     level = solved.find_fermi_level(mesh, width=1000 * BOLTZMANN)
     assert level == pytest.approx(sample.info["fermi_level"], abs=1e-5)
     gap = solved.find_band_gap(mesh.kpts, edges=[[1 / 3, 1 / 3, 0]])
-    assert gap.kind == "semimetal"
-    assert gap.direct_gap < 1e-4
-    assert solved.find_fermi_level(mesh, edges=[[1 / 3, 1 / 3, 0]]) == pytest.approx(gap.vbm, abs=1e-3)
+    # CP2K's integration grid breaks the symmetry a little.
+    assert gap.direct_gap < 2e-3
+    assert np.allclose(gap.k_direct, [1 / 3, 1 / 3, 0])
+    assert solved.find_fermi_level(mesh, edges=[[1 / 3, 1 / 3, 0]]) == pytest.approx((gap.vbm + gap.cbm) / 2, abs=1e-9)
