@@ -1,7 +1,7 @@
 """The atomic orbitals: shells with their radial functions, per element, and where they stand in a matrix.
 
-A radial function R(r) is in Angstrom^(-3/2) and normalised to Int r^2 R(r)^2 dr = 1; an
-orbital is R(r) Y_lm(direction).
+A radial function R(r) is in Angstrom^(-3/2) and, but for codes that do otherwise, normalised to
+Int r^2 R(r)^2 dr = 1; an orbital is R(r) Y_lm(direction).
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class GaussianRadial:
 
 @dataclass(frozen=True, eq=False)
 class TabulatedRadial:
-    """R(r) on a grid from the origin to the reach, zero beyond; normalised at birth.
+    """R(r) on a grid from the origin to the reach, zero beyond; normalised at birth unless told otherwise.
 
     radii: (n,) Angstrom, increasing; values: (n,) Angstrom^(-3/2).
     """
@@ -63,6 +63,8 @@ class TabulatedRadial:
     l: int
     radii: np.ndarray
     values: np.ndarray
+    # OpenMX uses its orbitals as they stand in the file, with norms off by a per cent; they must not be changed.
+    normalise: bool = True
 
     def __post_init__(self):
         radii = np.asarray(self.radii, dtype=float)
@@ -76,8 +78,9 @@ class TabulatedRadial:
         integral = self._spline_square_integral()
         if integral <= 0:
             raise ValueError("the radial function vanishes")
-        object.__setattr__(self, "values", values / np.sqrt(integral))
-        self.__dict__.pop("_spline", None)
+        if self.normalise:
+            object.__setattr__(self, "values", values / np.sqrt(integral))
+            self.__dict__.pop("_spline", None)
 
     @cached_property
     def _spline(self):

@@ -41,12 +41,13 @@ def _radial_to_json(radial: GaussianRadial | TabulatedRadial) -> dict:
             "coefficients": radial.coefficients.tolist(),
             "tolerance": radial.tolerance,
         }
-    return {"kind": "tabulated", "radii": radial.radii.tolist(), "values": radial.values.tolist()}
+    data = {"kind": "tabulated", "radii": radial.radii.tolist(), "values": radial.values.tolist()}
+    return data if radial.normalise else data | {"normalise": False}
 
 
 def _radial_from_json(l: int, data: dict) -> GaussianRadial | TabulatedRadial:
     if data["kind"] == "gaussian":
         return GaussianRadial(l, np.array(data["exponents"]), np.array(data["coefficients"]), float(data["tolerance"]))
     if data["kind"] == "tabulated":
-        return TabulatedRadial(l, np.array(data["radii"]), np.array(data["values"]))
+        return TabulatedRadial(l, np.array(data["radii"]), np.array(data["values"]), bool(data.get("normalise", True)))
     raise ValueError(f"unknown kind of radial function {data['kind']!r}; expected 'gaussian' or 'tabulated'")

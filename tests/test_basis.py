@@ -35,6 +35,12 @@ def test_tabulated_functions_are_normalised_and_vanish_beyond_their_reach(l):
     assert radial(1.234) == pytest.approx(hydrogen(l, 4000)(1.234), abs=1e-7)
 
 
+def test_a_table_keeps_its_norm_when_asked():
+    normalised = hydrogen(1)
+    doubled = TabulatedRadial(1, normalised.radii, 2 * normalised.values, normalise=False)
+    assert doubled(1.7) == pytest.approx(2 * normalised(1.7), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("exponents", "coefficients", "message"),
     [

@@ -23,7 +23,7 @@ def test_round_trip_through_text(basis):
     again = basis_from_json(data)
     assert (again.name, again.code, again.xc) == ("mine", "X", "PBE")
     assert again[1] == basis[1]
-    assert (again[6].angular_momenta, again[6].valence) == ((0, 2), 4.0)
+    assert (again[6].angular_momenta, again[6].valence) == ((0, 2, 2), 4.0)
     r = np.linspace(0, 6, 50)
     for shell, original in zip(again[6].shells, basis[6].shells, strict=True):
         assert np.abs(shell.radial(r) - original.radial(r)).max() < 1e-14
