@@ -213,7 +213,8 @@ def _checked(path: Path, build) -> BlockMatrix:
     residual = matrix.hermiticity_residual()
     if residual > LARGEST_RESIDUAL:
         raise FormatError(
-            f"{path}: not Hermitian, |M_ij(R) - M_ji(-R)^dagger| reaches {residual:.1e}; blocks are missing, or atoms or cells permuted"
+            f"{path}: not Hermitian, |M_ij(R) - M_ji(-R)^dagger| reaches {residual:.1e}; "
+            "blocks are missing, or atoms or cells are permuted"
         )
     return matrix
 
