@@ -217,7 +217,7 @@ class NodeLinear(nn.Module):
         out = []
         for l, (natural, pseudo) in enumerate(zip(self.natural, self.pseudo, strict=True)):
             if l < len(rows):
-                out.append(rows[l] @ (torch.block_diag(natural, pseudo) if pseudo.numel() or pseudo.shape[1] else natural))
+                out.append(rows[l] @ (torch.block_diag(natural, pseudo) if any(pseudo.shape) else natural))
             else:
                 out.append(rows[0].new_zeros(len(rows[0]), 2 * l + 1, self.channels_out.counts[l]))
         return out

@@ -51,6 +51,8 @@ class Predictor:
 
     def predict(self, structures: Sequence[Structure]) -> list[BlockMatrix]:
         """H(R) in eV of each structure, all in one forward pass."""
+        if not structures:
+            return []
         graphs = [self.graph(structure) for structure in structures]
         network = self.network
         batch = make_batch(

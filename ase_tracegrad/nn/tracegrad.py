@@ -146,7 +146,8 @@ def _normalize(x: Tensor) -> Tensor:
 
 def _normalize_backward(gradient: Tensor, x: Tensor, x_hat: Tensor) -> Tensor:
     """Vector-Jacobian product of _normalize."""
-    inverse = (x.var(dim=-1, unbiased=False, keepdim=True) + _EPSILON).rsqrt()
+    # Not x.var(): it warns when there are no pairs.
+    inverse = ((x - x.mean(-1, keepdim=True)).square().mean(-1, keepdim=True) + _EPSILON).rsqrt()
     centred = gradient - gradient.mean(-1, keepdim=True) - x_hat * (gradient * x_hat).mean(-1, keepdim=True)
     return centred * inverse
 
