@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.abc import GetOutputsMixin
-from ase.calculators.calculator import (
-    BaseCalculator,
-    Calculator,
-    InputError,
-    PropertyNotImplementedError,
-    all_changes,
-    compare_atoms,
-    equal,
-)
+from ase.calculators.calculator import BaseCalculator, Calculator, InputError, PropertyNotImplementedError, all_changes, equal
 from ase.spectrum.band_structure import BandStructure
 from ase.spectrum.dosdata import GridDOSData
 
@@ -127,9 +119,10 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
             raise PropertyNotImplementedError(
                 f"{', '.join(missing)}: TraceGrad predicts a Hamiltonian; pass potential=<ASE calculator> for these"
             )
-        if compare_atoms(self.atoms, atoms):
+        if self.check_state(atoms):
             self.results = {}
-        self.atoms = atoms.copy()
+        if atoms is not self.atoms:
+            self._source, self.atoms = atoms, atoms.copy()
         for name in properties:
             if self.potential is not None and name in self.implemented_properties:
                 self.results[name] = self.potential.get_property(name, self.atoms.copy())
@@ -137,9 +130,11 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
             self._calculate_bands()
 
     def _calculate_bands(self):
+        if "eigenvalues" in self.results:
+            return
         structure = ElectronicStructure(self.sample(self.atoms))
         mesh = normalise_kpts(self.parameters["kpts"], self.atoms).mesh
-        energies = structure.energies(mesh.kpts)
+        energies = structure.energies(mesh.kpts, progress=True)
         fermi_level = self._fermi_level(self.atoms)
         self.results.update(
             fermi_level=fermi_level,
@@ -151,20 +146,16 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
 
     def _outputmixin_get_results(self) -> dict:
         atoms = self._current_atoms(None)
-        if "eigenvalues" not in self.results or compare_atoms(self.atoms, atoms):
+        if "eigenvalues" not in self.results or self.check_state(atoms):
             self.calculate(atoms)
         return self.results
 
     def _current_atoms(self, atoms):
-        """The atoms given, else those this calculator was attached to or last asked about, as they are now."""
-        if atoms is not None:
-            if atoms is not self.atoms:
-                self._source = atoms
-            return atoms
-        current = self._source if self._source is not None else self.atoms
-        if current is None:
-            raise InputError("no structure yet: attach the calculator (atoms.calc = calc) or pass atoms")
-        return current
+        """The atoms given, else those this calculator is attached to or last calculated, as they are now."""
+        for known in (atoms, self._source, self.atoms):
+            if known is not None:
+                return known
+        raise InputError("no structure yet: attach the calculator (atoms.calc = calc) or pass atoms")
 
     def get_potential_energy(self, atoms=None, force_consistent: bool = False) -> float:
         """The energy of ``potential`` in eV; without one, a warning (once) and nan: a Hamiltonian is not an energy."""
@@ -186,10 +177,6 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
     def get_bz_to_ibz_map(self) -> np.ndarray:
         """(F,) which of get_ibz_k_points() stands for each point of the whole mesh."""
         return np.array(self._own_mesh().full_to_irreducible)
-
-    def get_xc_functional(self) -> str:
-        """The functional of the training data."""
-        return self.predictor.card.xc
 
     def _own_mesh(self) -> KMesh:
         return normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh
@@ -242,7 +229,7 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
             raise InputError(f"{what} must be a k-point mesh such as (12, 12, 1), found a path or a list of points")
         return mesh
 
-    def band_structure(self, path=None, npoints: int | None = None, *, atoms=None, progress: bool = False) -> BandStructure:
+    def band_structure(self, path=None, npoints: int | None = None, *, atoms=None, progress: bool = True) -> BandStructure:
         """Bands along a path, ase.spectrum.band_structure.BandStructure, reference = Fermi level.
 
         path: special points ('GMKG'), a BandPath, or None: the path in ``kpts`` if there is one, else the
@@ -255,7 +242,7 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         energies = structure.energies(path.kpts, progress=progress)
         return BandStructure(path, energies[None], reference=self._fermi_level(atoms))
 
-    def dos(self, energies=None, *, width: float = 0.1, kpts=None, atoms=None, progress: bool = False) -> GridDOSData:
+    def dos(self, energies=None, *, width: float = 0.1, kpts=None, atoms=None, progress: bool = True) -> GridDOSData:
         """Density of states in states per eV and cell, both spins; energies relative to the Fermi level.
 
         energies: ascending grid in eV, by default from -30 to 15 in steps of 0.02; width: sigma of the
@@ -271,7 +258,7 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
             grid, weights, info={"label": "DOS", "energy_zero": "Fermi level", "fermi_level": f"{fermi_level:.6f} eV"}
         )
 
-    def band_gap(self, *, kpts=None, atoms=None, progress: bool = False) -> BandGap:
+    def band_gap(self, *, kpts=None, atoms=None, progress: bool = True) -> BandGap:
         """The gap by electron count on the k-points of the calculator and the special points of the lattice.
 
         A negative gap is a band overlap; no Fermi level enters, so noise cannot close a gap.

@@ -44,8 +44,20 @@ def test_matrices_need_no_attached_atoms():
         calc.hamiltonian()
     first = calc.hamiltonian(bulk("Si"))
     assert calc.hamiltonian(bulk("Si")) is first
-    assert calc.hamiltonian() is first
     assert calc.hamiltonian(bulk("C")) is not first
+    with pytest.raises(InputError, match="no structure yet"):
+        calc.hamiltonian()
+
+
+def test_asking_about_other_atoms_does_not_detach():
+    atoms, _ = make_atoms("silicon")
+    level = atoms.calc.get_fermi_level()
+    other = bulk("C")
+    assert atoms.calc.band_gap(atoms=other).gap > 4
+    assert atoms.calc.band_structure("GX", 5, atoms=other).path.cell[0, 1] == pytest.approx(other.cell[0, 1])
+    assert atoms.calc.dos(atoms=other).get_weights().max() > 0
+    assert atoms.calc.get_fermi_level() == level
+    assert atoms.calc.band_structure("GX", 5).path.cell[0, 1] == pytest.approx(atoms.cell[0, 1])
 
 
 def test_fixed_density_shares_the_matrices(monkeypatch):

@@ -102,3 +102,14 @@ def test_spawned_processes(model):
         found = list(pool.map(_first_eigenvalues, SCALES[:2], [model] * 2))
     for scale, values in zip(SCALES, found, strict=False):
         assert np.allclose(values, _first_eigenvalues(scale, model), atol=1e-4)
+
+
+def test_asking_twice_diagonalises_once(monkeypatch):
+    atoms, _ = make_atoms("silicon")
+    atoms.get_potential_energy()
+    solved = []
+    monkeypatch.setattr("ase_tracegrad.electronic_structure.solve_bands", lambda *_, **__: solved.append(1))
+    atoms.get_potential_energy()
+    atoms.calc.get_eigenvalues(0)
+    atoms.calc.get_fermi_level()
+    assert not solved

@@ -103,9 +103,9 @@ def test_predict_for_deeph(form, tracegrad, here, model_file):
     code, _, _ = tracegrad("predict", "sheet.xyz", "-m", model_file, "--format", form, "--out", "deeph")
     assert code == 0
     sample = ase_tracegrad.read("deeph/sheet.xyz")
-    calc = TraceGradCalculator(model_file)
+    calc, atoms = TraceGradCalculator(model_file), read("sheet.xyz")
     kpts = [[0.1, 0.2, 0.0]]
-    expected = ase_tracegrad.compute_bands(calc.hamiltonian(read("sheet.xyz")), calc.overlap(), kpts)
+    expected = ase_tracegrad.compute_bands(calc.hamiltonian(atoms), calc.overlap(atoms), kpts)
     assert sample.hamiltonian.index.keys() == sample.overlap.index.keys()
     # Empty bands far up amplify the network's rounding in float32.
     assert np.allclose(ase_tracegrad.compute_bands(sample.hamiltonian, sample.overlap, kpts)[:, :8], expected[:, :8], atol=1e-3)
