@@ -24,15 +24,15 @@ class GrapheneStructure:
 
 
 def make_structures(n_2x2: int = 60, n_3x3: int = 50) -> list[GrapheneStructure]:
-    """All structures, ordered so that any beginning of the list is a mixture."""
+    """All structures: what validates and tests first, then a mixture at any point of the list."""
     groups = [
         [_displaced(2, i) for i in range(n_2x2)],
         [_displaced(3, i) for i in range(n_3x3)],
         [_primitive(i, scale) for i, scale in enumerate(PRIMITIVE_SCALES)],
         [_rippled_4x4(i) for i in range(3)] + [_rippled_rectangle(i) for i in range(2)],
     ]
-    keyed = [((k + 0.5) / len(group), item) for group in groups for k, item in enumerate(group)]
-    return [item for _, item in sorted(keyed, key=lambda pair: pair[0])]
+    keyed = [(item.split == "train", (k + 0.5) / len(group), item) for group in groups for k, item in enumerate(group)]
+    return [item for *_, item in sorted(keyed, key=lambda entry: entry[:2])]
 
 
 PRIMITIVE_SCALES = (0.96, 0.97, 0.975, 0.985, 0.99, 1.0, 1.01, 1.015, 1.025, 1.03, 1.04)

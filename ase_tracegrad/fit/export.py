@@ -1,9 +1,9 @@
 """From a finished training run to a model file with its card."""
 
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
-import e3nn
 import numpy
 import torch
 
@@ -38,7 +38,7 @@ def export_model(trainer: Trainer) -> Path:
             "ase_tracegrad": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "e3nn": e3nn.__version__,
+            "e3nn": version("e3nn"),
             "numpy": numpy.__version__,
         },
     )

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from ..basis import Basis
 from ..basis_json import basis_from_json, basis_to_json
 from .card import ModelCard
-from .config import ConfigError, NetworkConfig, config_from_dict, config_to_dict
+from .config import NetworkConfig, config_from_dict, config_to_dict
 from .network import HamiltonianNetwork
 
 FORMAT = "ase_tracegrad-model"
@@ -57,27 +57,34 @@ def read_header(path) -> tuple[ModelCard, Basis, NetworkConfig]:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file (truncated, damaged or another format): {error}") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file (truncated, damaged or foreign): {error}") from error
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not an ase_tracegrad model (its header says {header.get('format')!r})")
     if header.get("version") != str(VERSION):
-        raise CheckpointError(f"{path} has format version {header.get('version')}, this program reads {VERSION}: update ase_tracegrad")
+        raise CheckpointError(
+            f"{path} has format version {header.get('version')}, this program reads {VERSION}: use the ase_tracegrad that wrote it"
+        )
     try:
-        if json.loads(header["conventions"]) != CONVENTIONS:
-            raise CheckpointError(f"{path} uses other conventions: {header['conventions']}")
+        conventions = json.loads(header["conventions"])
         card = ModelCard(**json.loads(header["card"]))
-        return card, basis_from_json(json.loads(header["basis"])), config_from_dict(NetworkConfig, json.loads(header["config"]))
-    except (KeyError, TypeError, json.JSONDecodeError, ConfigError) as error:
+        basis, config = basis_from_json(json.loads(header["basis"])), config_from_dict(NetworkConfig, json.loads(header["config"]))
+    except (KeyError, TypeError, ValueError) as error:  # JSON errors and ConfigError are ValueErrors
         raise CheckpointError(f"{path}: the header is damaged: {type(error).__name__}: {error}") from error
+    if conventions != CONVENTIONS:
+        raise CheckpointError(f"{path} uses other conventions: expected {CONVENTIONS}, found {conventions}")
+    return card, basis, config
 
 
 def load_checkpoint(path, dtype: torch.dtype) -> tuple[HamiltonianNetwork, Basis, ModelCard]:
     """The network in ``dtype``, its basis and card. Constants are built in float64 before rounding to dtype."""
     card, basis, config = read_header(path)
-    network = HamiltonianNetwork(config, basis, card.elements).to(dtype)
+    try:
+        network = HamiltonianNetwork(config, basis, card.elements).to(dtype)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: no network can be built from the header: {error}") from error
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name).to(dtype) for name in file.keys()}
+            tensors = {name: file.get_tensor(name).to(dtype) for name in file.keys()}  # noqa: SIM118 (not a dict)
         network.load_state_dict(tensors)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the weights do not fit the stored configuration: {error}") from error

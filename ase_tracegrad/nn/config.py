@@ -90,11 +90,13 @@ def _convert(kind, value, name: str):
         return config_from_dict(kind, value, name)
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
-    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+    if kind is float:
         try:
-            return float(value)
+            if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+                return float(value)
         except ValueError:
-            raise ConfigError(f"{name} must be a number, found {value!r}") from None
-    if kind in (int, str, bool) and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            pass
+        raise ConfigError(f"{name} must be a number, found {value!r}")
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{name} must be of type {kind.__name__}, found {value!r}")
     return value

@@ -6,7 +6,6 @@ follow every node and pair update.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ..basis import Basis

@@ -6,7 +6,7 @@ series in beta with a constant table, Z mixes rows m and -m. cos and sin of mult
 come from (x, y, z) by recursion: exact at the poles, no arccos, no atan2.
 """
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..harmonics import shell_rotation
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fourier_table(l: int) -> np.ndarray:
     """T (2l+1, (2l+1)^2) with d_l(beta) = sum_k f_k(beta) T_k, f = 1, cos b .. cos lb, sin b .. sin lb."""
     beta = 2 * np.pi * np.arange(2 * l + 1) / (2 * l + 1)

@@ -1,0 +1,104 @@
+"""The demonstration: bands, DOS and gap of graphene from the embedded model, next to stored CP2K bands.
+
+The reference file holds structures of the test split, which the model never saw, with the bands CP2K
+itself printed. It is written by training/prepare_demo.py.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.dft.kpoints import BandPath
+from ase.spectrum.band_structure import BandStructure
+
+from .calculator import TraceGradCalculator
+from .models import FOLDER
+
+ABOVE_FERMI = 3.0  # eV; states up to here count in the band error
+
+
+def run_demo(out="demo-output", model: str = "graphene-pbe") -> dict:
+    """Print the summary, write bands.png and dos.png into ``out`` and return the figures (energies in meV and eV)."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    calc = TraceGradCalculator(model)
+    print(calc.predictor.card.line)
+    print(f"{'':<26}{'atoms':>6}{'E_F (eV)':>11}{'bands against CP2K, RMSE / max':>33}{'H(R), S(R)':>13}{'k-space':>10}")
+    figures = {}
+    references = json.loads((FOLDER / f"{model}-reference.json").read_text())["structures"]
+    for entry in references:
+        figures[entry["name"]] = row = _compare(calc, entry)
+        errors = f"{row['band_rmse']:.2f} / {row['band_max']:.2f} meV"
+        times = f"{row['seconds_predict']:>11.2f} s{row['seconds_bands']:>8.2f} s"
+        print(f"{entry['title']:<26}{row['atoms']:>6}{row['fermi_level']:>11.4f}{errors:>33}{times}")
+    # The smallest gap of the primitive cell, on a mesh that does not know of K; special points are always added.
+    primitive = _atoms(references[0])
+    gap = calc.band_gap(atoms=primitive, kpts=(24, 24, 1))
+    print(f"primitive cell: {gap}" + ("  (this is K)" if _is_k(gap.k_direct) else ""))
+    figures["gap"] = {"direct_gap": gap.direct_gap, "k": gap.k_direct.tolist(), "kind": gap.kind}
+    _draw(calc, references, out)
+    print(f"wrote {out / 'bands.png'} and {out / 'dos.png'}")
+    return figures
+
+
+def _compare(calc: TraceGradCalculator, entry: dict) -> dict:
+    atoms, reference = _atoms(entry), _reference(entry)
+    start = time.perf_counter()
+    calc.hamiltonian(atoms)
+    calc.overlap(atoms)
+    predicted_at = time.perf_counter()
+    bands = calc.band_structure(reference.path, atoms=atoms)
+    seconds_bands = time.perf_counter() - predicted_at
+    n = reference.energies.shape[2]
+    error = 1000 * (bands.energies[0, :, :n] - reference.energies[0])
+    counted = error[reference.energies[0] < reference.reference + ABOVE_FERMI]
+    return {
+        "atoms": len(atoms),
+        "fermi_level": float(bands.reference),
+        "band_rmse": float(np.sqrt(np.mean(counted**2))),
+        "band_max": float(np.abs(counted).max()),
+        "seconds_predict": predicted_at - start,
+        "seconds_bands": seconds_bands,
+    }
+
+
+def _draw(calc: TraceGradCalculator, references: list[dict], out: Path):
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from .plot import plot_comparison, plot_dos
+
+    reference = _reference(references[0])
+    atoms = _atoms(references[0])
+    bands = calc.band_structure(reference.path, atoms=atoms)
+    axes, _ = plot_comparison(bands, reference, error_window=(-np.inf, ABOVE_FERMI), window=(-20, 8), labels=("TraceGrad", "CP2K"))
+    axes.figure.savefig(out / "bands.png")
+    density = calc.dos(width=0.15, kpts=(48, 48, 1), atoms=atoms)
+    axes = plot_dos(density, window=(-20, 8))
+    axes.set_title("graphene, primitive cell")
+    axes.figure.savefig(out / "dos.png")
+    plt.close("all")
+
+
+def _atoms(entry: dict) -> Atoms:
+    return Atoms(entry["numbers"], entry["positions"], cell=entry["cell"], pbc=entry["pbc"])
+
+
+def _reference(entry: dict) -> BandStructure:
+    """The stored bands, energies absolute, reference = CP2K's Fermi level."""
+    special = {name: np.array(k) for name, k in entry["special_points"].items()}
+    path = BandPath(_atoms(entry).cell, kpts=np.array(entry["kpts"]), special_points=special, path=entry["path"])
+    return BandStructure(path, np.array(entry["energies"])[None], reference=entry["fermi_level"])
+
+
+def _is_k(k) -> bool:
+    """Whether a k-point is +-(1/3, 1/3, 0) up to a reciprocal vector."""
+    for sign in (1, -1):
+        difference = sign * np.asarray(k) - [1 / 3, 1 / 3, 0]
+        if np.abs(difference - np.rint(difference)).max() < 1e-3:
+            return True
+    return False
