@@ -88,15 +88,11 @@ def config_to_dict(config) -> dict[str, Any]:
 def _convert(kind, value, name: str):
     if hasattr(kind, "__dataclass_fields__"):
         return config_from_dict(kind, value, name)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if kind is float:
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
-                return float(value)
+            return float(value)  # also of a string: YAML 1.1 reads 1e-3 as one
         except ValueError:
-            pass
-        raise ConfigError(f"{name} must be a number, found {value!r}")
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise ConfigError(f"{name} must be a number, found {value!r}") from None
+    if type(value) is not kind:  # True is an int
         raise ConfigError(f"{name} must be of type {kind.__name__}, found {value!r}")
     return value

@@ -80,7 +80,7 @@ def load_model(model, *, device=None, dtype: str = "float32") -> Predictor:
         return model
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
-    path, chosen = find_model(model), _choose_device(device)
+    path, chosen = find_model(model).resolve(), _choose_device(device)
     key = (str(path), path.stat().st_mtime_ns, str(chosen), dtype)
     with _lock:
         if key not in _cache:
