@@ -1,0 +1,53 @@
+"""Write the tables of README.md from the json files in benchmarks/results; --check fails if they are out of date."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+COLUMNS = (
+    ("structures", "structures", "{:.0f}"),
+    ("H MAE", "mae_all", "{:.2f}"),
+    ("aligned", "mae_gauge", "{:.2f}"),
+    ("on-site", "mae_onsite", "{:.2f}"),
+    ("bands RMSE", "band_rmse", "{:.2f}"),
+    ("aligned", "band_rmse_gauge", "{:.2f}"),
+    ("max", "band_max", "{:.1f}"),
+)
+
+
+def model_table() -> str:
+    """Errors of the embedded models."""
+    blocks = []
+    for path in sorted(RESULTS.glob("*-pbe.json")):
+        result = json.loads(path.read_text())
+        lines = [f"`{result['model']}`: {result['description']} (meV)", ""]
+        lines.append("| test set | " + " | ".join(title for title, *_ in COLUMNS) + " |")
+        lines.append("|---|" + "---|" * len(COLUMNS))
+        for group, figures in result["groups"].items():
+            lines.append(f"| {group} | " + " | ".join(form.format(figures[key]) for _, key, form in COLUMNS) + " |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+TABLES = {"models": model_table}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    readme = ROOT / "README.md"
+    text = new = readme.read_text()
+    for name, make in TABLES.items():
+        pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
+        new = re.sub(pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], new, flags=re.DOTALL)
+    if options.check and new != text:
+        parser.exit(1, "README.md is out of date: run python training/write_tables.py\n")
+    readme.write_text(new)
+
+
+if __name__ == "__main__":
+    main()
