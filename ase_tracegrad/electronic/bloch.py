@@ -14,6 +14,8 @@ HERMITICITY_TOLERANCE = 1e-5
 # Above this share of elements that are stored, a dense matrix product over all R is faster than a sparse one.
 DENSE_ABOVE = 0.2
 DENSE_LIMIT = 2**26  # numbers
+# Up to this many orbitals the stored elements of M(k) are found by marking them in a full matrix, above by sorting.
+SORT_ABOVE = 4096
 
 
 class BlochError(ValueError):
@@ -65,6 +67,15 @@ class BlochSum:
         h = self._patterns["Hamiltonian"].sum(kpts)
         return h, None if self.overlap is None else self._spread(self._patterns["overlap"].sum(kpts))
 
+    def build_sparse(self, kpt) -> tuple[sparse.csc_array, sparse.csc_array]:
+        """H(k) and S(k) at one k-point (3,) as sparse matrices; S is the identity for orthonormal orbitals."""
+        kpts = check_kpts(kpt)[:1]
+        h = self._patterns["Hamiltonian"].sum_sparse(kpts)
+        if self.overlap is None:
+            return h, sparse.eye_array(self.n_orbitals, format="csc")
+        s = self._patterns["overlap"].sum_sparse(kpts)
+        return h, s if s.shape == h.shape else sparse.block_diag([s, s], format="csc")
+
     def derivative(self, kpts, cell, order: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
         """dH/dk and dS/dk along x, y, z: (3, K, N, N), eV Angstrom and Angstrom; second order: (3, 3, K, N, N).
 
@@ -97,18 +108,22 @@ class _Pattern:
         n_cells = len(self.cells)
         self.positions: np.ndarray | None = None
         if len(elements) > DENSE_ABOVE * self.n**2 * n_cells and self.n**2 * n_cells < DENSE_LIMIT:
-            self.matrix = np.zeros((self.n**2, n_cells), dtype=matrix.values.dtype)
-            self.matrix[elements, cell_of] = matrix.values
+            # Written cell by cell, so that the rows of a block stay together in memory.
+            by_cell = np.zeros(n_cells * self.n**2, dtype=matrix.values.dtype)
+            by_cell[cell_of * self.n**2 + elements] = matrix.values
+            self.matrix = by_cell.reshape(n_cells, self.n**2).T
         else:
-            stored = np.zeros(self.n**2, dtype=bool)
-            stored[elements] = True
-            self.positions = np.nonzero(stored)[0]
-            row = np.cumsum(stored)[elements] - 1
+            self.positions, row = np.unique(elements, return_inverse=True) if self.n > SORT_ABOVE else _mark(elements, self.n**2)
             self.matrix = sparse.csr_array((matrix.values, (row, cell_of)), shape=(len(self.positions), n_cells))
         _check_hermitian(name, self.sum(np.array([GENERIC_KPT]))[0])
 
     def sum(self, kpts: np.ndarray) -> np.ndarray:
         return self._apply(np.exp(2j * np.pi * (self.cells @ kpts.T)))
+
+    def sum_sparse(self, kpts: np.ndarray) -> sparse.csc_array:
+        values = (self.matrix @ np.exp(2j * np.pi * (self.cells @ kpts[0]))).ravel()
+        positions = np.arange(self.n**2) if self.positions is None else self.positions
+        return sparse.csc_array((values, np.divmod(positions, self.n)), shape=(self.n, self.n))
 
     def derivative(self, kpts: np.ndarray, cell, order: int) -> np.ndarray:
         vectors = 1j * (self.cells @ np.asarray(cell, dtype=float))
@@ -144,6 +159,13 @@ def _element_indices(matrix: BlockMatrix) -> tuple[np.ndarray, np.ndarray, np.nd
         places = (rows[:, :, None] * matrix.n_orbitals + columns[:, None, :]).reshape(len(members), -1)
         elements[matrix.offsets[members][:, None] + np.arange(places.shape[1])] = places
     return elements, np.repeat(cell_of.ravel(), np.diff(matrix.offsets)), cells
+
+
+def _mark(elements: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """np.unique(elements, return_inverse=True) for numbers below ``size``, without a sort."""
+    present = np.zeros(size, dtype=bool)
+    present[elements] = True
+    return np.nonzero(present)[0], np.cumsum(present)[elements] - 1
 
 
 def _check_finite(name: str, matrix: BlockMatrix):

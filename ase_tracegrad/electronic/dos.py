@@ -49,13 +49,12 @@ def compute_dos_tetrahedron(energies, cell, grid, *, spin_degeneracy: int = 2, p
     dos = np.zeros((shares.shape[-1], len(grid)))
     for band in range(energies.shape[3]):
         values = _tetrahedron_corners(energies[..., band], corners)
+        if projections is None:
+            _add_tetrahedra(dos, np.sort(values, axis=1), None, grid)
+            continue
         order = np.argsort(values, axis=1)
-        values = np.take_along_axis(values, order, axis=1)
-        weights = None
-        if projections is not None:
-            weights = _tetrahedron_corners(shares[:, :, :, band], corners)
-            weights = np.take_along_axis(weights, order[..., None], axis=1)
-        _add_tetrahedra(dos, values, weights, grid)
+        weights = np.take_along_axis(_tetrahedron_corners(shares[:, :, :, band], corners), order[..., None], axis=1)
+        _add_tetrahedra(dos, np.take_along_axis(values, order, axis=1), weights, grid)
     dos *= spin_degeneracy / (6 * np.prod(size))
     return dos[0] if projections is None else dos
 
@@ -77,52 +76,64 @@ def _tetrahedron_corners(values: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return np.concatenate([np.stack([rolled[tuple(c)] for c in tetrahedron], axis=1) for tetrahedron in corners])
 
 
-def _add_tetrahedra(dos: np.ndarray, values: np.ndarray, weights: np.ndarray | None, grid: np.ndarray):
-    """Add the density of states of tetrahedra with ascending corner energies ``values`` (T, 4) to ``dos`` (P, G)."""
-    first = np.searchsorted(grid, values[:, 0])
-    count = np.searchsorted(grid, values[:, 3], side="right") - first
-    # One row per pair of a tetrahedron and a grid energy inside it.
-    owner = np.repeat(np.arange(len(values)), count)
-    point = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + first[owner]
-    density = _cut_density(values[owner], grid[point], None if weights is None else weights[owner])
-    for row, values_on_grid in zip(dos, density.T, strict=True):
-        row += np.bincount(point, values_on_grid, minlength=len(grid))
-
-
-# The cut e(k) = E through a tetrahedron with corners 0..3 of ascending energy: one triangle below the second
-# corner and above the third, two in between. Each is given by two edges (a, b), whose shares f_ab =
-# (E - e_b) / (e_a - e_b) give its density of states 3 f f / (e_3 - e_0), and by the three edges it has its vertices on.
+# The cut e(k) = E through a tetrahedron with corners 0..3 of ascending energy: one triangle while E is below
+# corner 1 or above corner 2, two in between. A triangle is given by two edges (a, b), whose shares f_ab =
+# (E - e_b) / (e_a - e_b) make its density of states 3 f f / (e_3 - e_0), and by the three edges that hold its vertices.
 TRIANGLES = (
-    (0, ((1, 0), (2, 0)), ((0, 1), (0, 2), (0, 3))),
-    (1, ((1, 2), (2, 0)), ((0, 3), (0, 2), (1, 2))),
-    (1, ((2, 1), (1, 3)), ((0, 3), (1, 2), (1, 3))),
-    (2, ((1, 3), (2, 3)), ((0, 3), (1, 3), (2, 3))),
+    ((((1, 0), (2, 0)), ((0, 1), (0, 2), (0, 3))),),
+    ((((1, 2), (2, 0)), ((0, 3), (0, 2), (1, 2))), (((2, 1), (1, 3)), ((0, 3), (1, 2), (1, 3)))),
+    ((((1, 3), (2, 3)), ((0, 3), (1, 3), (2, 3))),),
 )
 
 
-def _cut_density(e: np.ndarray, energy: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Density of states of tetrahedra e (M, 4), ascending, at one energy (M,) each, times the mean weight on the cut: (M, P)."""
-    interval = (energy >= e[:, 1]).astype(int) + (energy >= e[:, 2])
-    out = np.zeros((len(e), 1 if weights is None else weights.shape[2]))
-    for where, shares, edges in TRIANGLES:
-        m = np.nonzero(interval == where)[0]
-        corner, x = e[m], energy[m]
+def _add_tetrahedra(dos: np.ndarray, e: np.ndarray, weights: np.ndarray | None, grid: np.ndarray):
+    """Add the density of states of tetrahedra with ascending corner energies e (T, 4) to ``dos`` (P, G).
 
-        def share(a, b, corner=corner, x=x):
-            return (x - corner[:, b]) / (corner[:, a] - corner[:, b])
+    Between two corners it is a polynomial of E, quadratic, or cubic with weights (T, 4, P). Its coefficients are
+    found per tetrahedron; each grid energy inside then costs one evaluation.
+    """
+    edges = np.searchsorted(grid, e)
+    for interval, triangles in enumerate(TRIANGLES):
+        inside = np.nonzero(edges[:, interval + 1] > edges[:, interval])[0]
+        if not len(inside):
+            continue
+        first, count = edges[inside, interval], edges[inside, interval + 1] - edges[inside, interval]
+        origin = e[inside, interval]
+        corner = e[inside] - origin[:, None]
+        corner_weights = None if weights is None else weights[inside]
+        polynomials = np.sum([_triangle_polynomial(corner, corner_weights, *triangle) for triangle in triangles], axis=0)
+        # One row per pair of a tetrahedron and a grid energy inside the interval.
+        owner = np.repeat(np.arange(len(inside)), count)
+        point = np.arange(len(owner)) + (first - np.cumsum(count) + count)[owner]
+        x = grid[point] - origin[owner]
+        for row, coefficients in zip(dos, polynomials, strict=True):
+            values = coefficients[-1][owner]
+            for coefficient in coefficients[-2::-1]:
+                values = values * x + coefficient[owner]
+            row += np.bincount(point, values, minlength=len(grid))
 
-        # A corner hit exactly by the energy where corners coincide gives 0 / 0: a set of measure zero.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            density = 3 * share(*shares[0]) * share(*shares[1]) / (corner[:, 3] - corner[:, 0])
-            density = np.nan_to_num(density, nan=0.0, posinf=0.0, neginf=0.0)
-            if weights is None:
-                out[m, 0] += density
-                continue
-            mean = sum(
-                np.nan_to_num(share(a, b))[:, None] * weights[m, a] + np.nan_to_num(share(b, a))[:, None] * weights[m, b]
-                for a, b in edges
-            )
-        out[m] += density[:, None] * mean / 3
+
+def _triangle_polynomial(e: np.ndarray, weights: np.ndarray | None, shares, edges) -> np.ndarray:
+    """Density of states of a triangle, times the mean weight on it: coefficients (P, degree + 1, T) in rising powers of E."""
+
+    def share(a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+        slope = 1 / (e[:, a] - e[:, b])
+        return -e[:, b] * slope, slope
+
+    (p0, p1), (q0, q1) = share(*shares[0]), share(*shares[1])
+    density = 3 / (e[:, 3] - e[:, 0]) * np.array([p0 * q0, p0 * q1 + p1 * q0, p1 * q1])
+    if weights is None:
+        return density[None]
+    # A vertex on edge (a, b) has the weight f_ab w_a + f_ba w_b, linear in E like the shares.
+    constant, slope = np.zeros((2, *weights.shape[::2]))
+    for a, b in edges:
+        for one, other in ((a, b), (b, a)):
+            s0, s1 = share(one, other)
+            constant += s0[:, None] * weights[:, one] / 3
+            slope += s1[:, None] * weights[:, one] / 3
+    out = np.zeros((weights.shape[2], 4, len(e)))
+    out[:, :3] += density * constant.T[:, None]
+    out[:, 1:] += density * slope.T[:, None]
     return out
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from tqdm.auto import tqdm
 
 from ..blocks import BlockMatrix
@@ -227,10 +228,16 @@ def _in_threads(work: Callable, items: list, threads: int) -> Iterator:
             pool.shutdown(cancel_futures=True)
 
 
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """The BLAS libraries of this process; looking for them takes as long as a hundred small matrices."""
+    return ThreadpoolController()
+
+
 @contextmanager
 def _blas_threads(count: int):
     before = torch.get_num_threads()
-    with threadpool_limits(count, user_api="blas"):
+    with _thread_pools().limit(limits=count, user_api="blas"):
         torch.set_num_threads(min(count, before))
         try:
             yield

@@ -8,7 +8,7 @@ from ..blocks import BlockMatrix
 from ..structure import Structure
 from .eigen import solve_bands
 from .kmesh import KMesh
-from .space_group import find_space_group
+from .space_group import SpaceGroup, find_space_group
 from .symmetry import covariance_residuals, time_reversal_residual
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def reduce_mesh(
     minus = -np.eye(3, dtype=int)[None]
     with_reversal = mesh.reduced_by(minus) if time_reversal_residual(hamiltonian) <= tolerance else mesh
     group = find_space_group(structure)
-    obeyed = (covariance_residuals(hamiltonian, group) <= tolerance) & (covariance_residuals(overlap, group) <= 0.1 * tolerance)
+    obeyed = _find_obeyed(hamiltonian, overlap, group, tolerance)
     if obeyed.sum() <= 1:
         logger.info("k-points are not reduced by rotations: H obeys none of the %d operations of %s", len(group), group.name)
         return with_reversal
@@ -49,6 +49,16 @@ def reduce_mesh(
     if obeyed.sum() < len(group):
         logger.info("H obeys %d of the %d operations of %s; only these reduce the k-points", obeyed.sum(), len(group), group.name)
     return with_reversal.reduced_by(rotations)
+
+
+def _find_obeyed(hamiltonian: BlockMatrix, overlap: BlockMatrix, group: SpaceGroup, tolerance: float) -> np.ndarray:
+    """(G,) operations under which H and S are invariant: all, if the generators are, else one by one."""
+
+    def obeys(operations: SpaceGroup) -> np.ndarray:
+        of_h = covariance_residuals(hamiltonian, operations) <= tolerance
+        return of_h & (covariance_residuals(overlap, operations) <= 0.1 * tolerance)
+
+    return np.ones(len(group), dtype=bool) if obeys(group.select(group.find_generators())).all() else obeys(group)
 
 
 def _energy_difference(hamiltonian: BlockMatrix, overlap: BlockMatrix, rotations: np.ndarray, below: float) -> float:

@@ -43,6 +43,21 @@ class SpaceGroup:
         """(G, 3, 3) int: k -> W^-T k in fractions of the reciprocal vectors."""
         return np.rint(np.linalg.inv(self.rotations)).astype(int).transpose(0, 2, 1)
 
+    def find_generators(self) -> np.ndarray:
+        """(G,) bool: operations whose products give all rotations; what is invariant under these is so under all."""
+        chosen = np.zeros(len(self), dtype=bool)
+        products = np.eye(3, dtype=int)[None]
+        for g, rotation in enumerate(self.rotations):
+            if (products == rotation).all(axis=(1, 2)).any():
+                continue
+            chosen[g] = True
+            size = 0
+            while size < len(products):
+                size = len(products)
+                longer = np.einsum("gab,hbc->ghac", self.rotations[chosen], products).reshape(-1, 3, 3)
+                products = np.unique(np.concatenate([products, longer]), axis=0)
+        return chosen
+
     def select(self, keep) -> "SpaceGroup":
         """Only the operations where ``keep`` (G,) is true; they should form a group."""
         keep = np.asarray(keep, dtype=bool)

@@ -113,9 +113,9 @@ def _image(matrix: BlockMatrix, group: SpaceGroup, operation: int) -> np.ndarray
     target = _image_keys(matrix, group, operation)
     values = np.zeros(len(matrix.values), dtype=np.result_type(matrix.values, complex if matrix.n_spin == 2 else float))
     layout = matrix.layout
-    turns = [group.orbital_rotation(operation, layout, _first_alike(layout, a), matrix.n_spin) for a in range(layout.n_atoms)]
     found = _find_blocks(matrix, target)
-    kinds = np.array([_first_alike(layout, a) for a in range(layout.n_atoms)])
+    kinds = np.array([layout.shells.index(shells) for shells in layout.shells])  # atoms whose orbitals turn alike
+    turns = {kind: group.orbital_rotation(operation, layout, kind, matrix.n_spin) for kind in set(kinds.tolist())}
     pair_kinds = kinds[matrix.pairs]
     for first, second in np.unique(pair_kinds, axis=0):
         members = np.nonzero((pair_kinds == (first, second)).all(axis=1) & (found >= 0))[0]
@@ -139,7 +139,14 @@ def _image_keys(matrix: BlockMatrix, group: SpaceGroup, operation: int) -> np.nd
 
 def _find_blocks(matrix: BlockMatrix, keys: np.ndarray) -> np.ndarray:
     """Number of the block with each key (i, j, R), -1 where none is stored."""
-    return np.array([matrix.index.get((i, j, (a, b, c)), -1) for i, j, a, b, c in keys.tolist()], dtype=int)
+    stored = np.column_stack([matrix.pairs, matrix.shifts])
+    together = np.vstack([stored, keys])
+    lowest = together.min(axis=0)
+    codes = np.ravel_multi_index(tuple((together - lowest).T), tuple(together.max(axis=0) - lowest + 1))
+    order = np.argsort(codes[: len(stored)])
+    wanted = codes[len(stored) :]
+    place = np.minimum(np.searchsorted(codes[: len(stored)], wanted, sorter=order), len(stored) - 1)
+    return np.where(codes[order[place]] == wanted, order[place], -1)
 
 
 def _closure(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
@@ -149,11 +156,6 @@ def _closure(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
     pairs, shifts = np.vstack([matrix.pairs, missing[:, :2]]), np.vstack([matrix.shifts, missing[:, 2:]])
     sizes = (matrix.n_spin * matrix.layout.sizes[pairs]).prod(axis=1)
     return BlockMatrix(matrix.layout, pairs, shifts, np.zeros(sizes.sum(), dtype=matrix.values.dtype), matrix.spin)
-
-
-def _first_alike(layout, atom: int) -> int:
-    """First atom with the same shells: its orbitals turn in the same way."""
-    return layout.shells.index(layout.shells[atom])
 
 
 def _largest_splitting(energies: np.ndarray, ideal: np.ndarray, below: float) -> float:

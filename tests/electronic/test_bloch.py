@@ -67,3 +67,12 @@ def test_nan_names_its_block():
 def test_bad_kpts_are_refused(bad):
     with pytest.raises(ValueError, match="k-point"):
         check_kpts(bad)
+
+
+@pytest.mark.parametrize("spinor", [False, True])
+@pytest.mark.parametrize("n_atoms", [2, 30])
+def test_sparse_matrices_equal_the_dense_ones(kpts, spinor, n_atoms):
+    sums = BlochSum(*random_model(((0, 1),) * n_atoms, spinor=spinor))
+    for dense, sparse in zip(sums.build(kpts[:1]), sums.build_sparse(kpts[0]), strict=True):
+        assert np.abs(sparse.toarray() - dense[0]).max() < 1e-13
+    assert (BlochSum(sums.hamiltonian).build_sparse(kpts[0])[1].toarray() == np.eye(sums.n_orbitals)).all()

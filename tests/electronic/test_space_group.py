@@ -75,6 +75,19 @@ def test_spins_turn_like_vectors():
             assert np.abs(turned - np.einsum("a,aij->ij", proper[:, axis], PAULI)).max() < 1e-12
 
 
+def test_generators(graphene_structure):
+    group = find_space_group(graphene_structure)
+    chosen = group.rotations[group.find_generators()]
+    assert len(chosen) <= 4
+    products = {np.eye(3, dtype=int).tobytes()}
+    frontier = [np.eye(3, dtype=int)]
+    while frontier:
+        frontier = [
+            w for old in frontier for g in chosen if (w := g @ old).tobytes() not in products and not products.add(w.tobytes())
+        ]
+    assert products == {w.tobytes() for w in group.rotations}
+
+
 def test_two_atoms_at_one_place():
     with pytest.raises(ValueError, match="one place"):
         find_space_group(Structure([6, 6], np.zeros((2, 3)), 4 * np.eye(3), [True] * 3))

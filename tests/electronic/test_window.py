@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.window import solve_window
+from tests.electronic.lattice_models import graphene_model, random_model
+
+
+@pytest.mark.parametrize("spinor", [False, True])
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_equal_to_the_dense_solver(kpts, spinor, overlapping):
+    h, s = random_model(((0, 1),) * 8, spinor=spinor, overlap=0.01)
+    s = s if overlapping else None
+    window = solve_window(h, s, kpts[:3], 0.4, 6, eigenvectors=True)
+    for k, bands in enumerate(compute_bands(h, s, kpts[:3])):
+        nearest = np.sort(bands[np.argsort(np.abs(bands - 0.4))[:6]])
+        assert np.abs(window.energies[k] - nearest).max() < 1e-9
+    assert window.residuals.max() < 1e-8
+    overlap = s.bloch(kpts[:1])[0] if overlapping else np.eye(32)
+    overlap = np.kron(np.eye(h.n_spin), overlap)
+    c = window.coefficients[0]
+    assert np.abs(c.conj().T @ overlap @ c - np.eye(6)).max() < 1e-8
+
+
+def test_a_center_on_an_eigenvalue():
+    h, _ = random_model(((0, 1),) * 4)
+    level = compute_bands(h, None, [[0, 0, 0]])[0, 5]
+    window = solve_window(h, None, [[0, 0, 0]], level, 3)
+    assert np.abs(window.energies - level).min() < 1e-8
+
+
+def test_bad_windows_are_refused():
+    h, s = random_model()
+    for n_states in (0, h.n_orbitals):
+        with pytest.raises(ValueError, match="a window holds"):
+            solve_window(h, s, [[0, 0, 0]], 0.0, n_states)
+    with pytest.raises(ValueError, match="energy in eV"):
+        solve_window(h, s, [[0, 0, 0]], np.nan, 2)
+    with pytest.raises(ValueError, match="a window holds"):
+        solve_window(*graphene_model(), [[0, 0, 0]], 0.0, 1)
