@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..io.cp2k import read_atomic_basis, read_bands, read_real_space_matrix
 from ..io.sample import ReferenceBands, Sample
 from ..structure import Structure
 from ..units import HARTREE
+from .cp2k_input import Cp2kSettings, write_input
 
 
 class LabelError(RuntimeError):
@@ -33,29 +34,6 @@ class Cp2kNotFoundError(LabelError):
 
 class ScfNotConvergedError(LabelError):
     """The self-consistency loop ran out of steps."""
-
-
-@dataclass(frozen=True)
-class Cp2kSettings:
-    """What decides the label. Energies in CP2K's units as named; the defaults give 0.3 meV of grid noise in bands.
-
-    kpoints: mesh, shifted by half a step along every axis that has more than one point.
-    basis, potential: names in the data files by element symbol.
-    """
-
-    kpoints: tuple[int, int, int]
-    cutoff: float = 350.0  # Ry
-    rel_cutoff: float = 60.0  # Ry
-    eps_default: float = 1e-12
-    eps_scf: float = 1e-7
-    electronic_temperature: float = 1000.0  # K, Fermi-Dirac
-    max_scf: int = 100
-    added_mos: int = 20
-    threshold: float = 1e-9  # Hartree; smaller elements are not written
-    xc: str = "PBE"
-    basis_file: str = "BASIS_MOLOPT"
-    basis: dict[str, str] = field(default_factory=lambda: {"C": "DZVP-MOLOPT-SR-GTH-q4"})
-    potential: dict[str, str] = field(default_factory=lambda: {"C": "GTH-PBE-q4"})
 
 
 def find_cp2k() -> tuple[str, Path]:
@@ -108,7 +86,7 @@ def compute_labels(atoms, settings: Cp2kSettings, *, directory=None, band_kpts=N
         missing = sorted(set(symbols) - set(table))
         if missing:
             raise LabelError(f"the settings name no {name} for {', '.join(missing)}")
-    (directory / "label.inp").write_text(_write_input(structure, symbols, settings, band_kpts))
+    (directory / "label.inp").write_text(write_input(structure, symbols, settings, band_kpts))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CP2K_DATA_DIR": str(data)}
     with open(directory / "label.err", "w") as errors:
         code = subprocess.run(
@@ -156,88 +134,3 @@ def _read_output(directory, output, structure, basis, settings, band_kpts) -> Sa
         kpts, energies = read_bands(directory / "label.bs")
         bands = ReferenceBands(kpts, energies, fermi_level)
     return Sample(structure, basis, matrices["KS"], matrices["S"], info, bands)
-
-
-def _write_input(structure: Structure, symbols: list[str], settings: Cp2kSettings, band_kpts) -> str:
-    """CP2K's input file."""
-    n = settings.kpoints
-    shift = [0.5 if points > 1 else 0.0 for points in n]
-    vector = "{:.14f} {:.14f} {:.14f}".format
-    matrices = "".join(
-        f"&{tag}_CSR_WRITE ON\n REAL_SPACE T\n THRESHOLD {settings.threshold}\n &EACH\n  QS_SCF 0\n &END\n&END\n"
-        for tag in ("KS", "S")
-    )
-    bands = ""
-    if band_kpts is not None:
-        points = "\n".join("SPECIAL_POINT " + vector(*k) for k in np.asarray(band_kpts, dtype=float))
-        bands = (
-            f"&BAND_STRUCTURE\n ADDED_MOS {settings.added_mos}\n FILE_NAME label.bs\n"
-            f"&KPOINT_SET\n UNITS B_VECTOR\n NPOINTS 1\n{points}\n&END\n&END\n"
-        )
-    kinds = "".join(
-        f"&KIND {s}\n BASIS_SET {settings.basis[s]}\n POTENTIAL {settings.potential[s]}\n&END\n" for s in sorted(set(symbols))
-    )
-    cell = "\n".join(f" {name} {vector(*row)}" for name, row in zip("ABC", structure.cell, strict=True))
-    coordinates = "\n".join(f" {s} {vector(*p)}" for s, p in zip(symbols, structure.positions, strict=True))
-    return f"""&GLOBAL
- PROJECT label
- RUN_TYPE ENERGY
- PRINT_LEVEL MEDIUM
-&END
-&FORCE_EVAL
-METHOD QS
-&DFT
- BASIS_SET_FILE_NAME {settings.basis_file}
- POTENTIAL_FILE_NAME GTH_POTENTIALS
-&QS
- EPS_DEFAULT {settings.eps_default}
-&END
-&MGRID
- CUTOFF {settings.cutoff}
- REL_CUTOFF {settings.rel_cutoff}
-&END
-&XC
-&XC_FUNCTIONAL {settings.xc}
-&END
-&END
-&KPOINTS
- SCHEME MACDONALD {n[0]} {n[1]} {n[2]} {shift[0]} {shift[1]} {shift[2]}
- SYMMETRY F
- FULL_GRID F
-&END
-&SCF
- SCF_GUESS ATOMIC
- EPS_SCF {settings.eps_scf}
- MAX_SCF {settings.max_scf}
- ADDED_MOS {settings.added_mos}
- &DIAGONALIZATION
- &END
- &MIXING
-  METHOD BROYDEN_MIXING
-  ALPHA 0.3
-  BETA 0.5
-  NBROYDEN 8
- &END
- &SMEAR
-  METHOD FERMI_DIRAC
-  ELECTRONIC_TEMPERATURE {settings.electronic_temperature}
- &END
- &PRINT
-  &RESTART OFF
-  &END
- &END
-&END
-&PRINT
-{matrices}{bands}&END
-&END
-&SUBSYS
-&CELL
-{cell}
- PERIODIC XYZ
-&END
-&COORD
-{coordinates}
-&END
-{kinds}&END
-&END
-"""
