@@ -63,8 +63,10 @@ class TabulatedRadial:
     l: int
     radii: np.ndarray
     values: np.ndarray
-    # OpenMX uses its orbitals as they stand in the file, with norms off by a per cent; they must not be changed.
+    # For OpenMX only, whose orbitals are used as they stand in the file, with norms off by a per cent, and whose
+    # pairs end at the cut-off, although the interpolated orbitals reach a grid point farther.
     normalise: bool = True
+    cutoff: float | None = None
 
     def __post_init__(self):
         radii = np.asarray(self.radii, dtype=float)
@@ -73,6 +75,8 @@ class TabulatedRadial:
             raise ValueError(f"expected at least 8 radii with a value each, found {radii.shape} and {values.shape}")
         if not (np.isfinite(radii).all() and np.isfinite(values).all()) or radii[0] < 0 or (np.diff(radii) <= 0).any():
             raise ValueError("a radial grid must be finite, start at or above zero and increase")
+        if self.cutoff is not None and not 0 < self.cutoff <= radii[-1]:
+            raise ValueError(f"the cut-off {self.cutoff} must lie within the grid, which ends at {radii[-1]}")
         object.__setattr__(self, "radii", radii)
         object.__setattr__(self, "values", values)
         integral = self._spline_square_integral()
@@ -100,8 +104,8 @@ class TabulatedRadial:
 
     @property
     def reach(self) -> float:
-        """Radius in Angstrom beyond which the orbital is zero."""
-        return float(self.radii[-1])
+        """Radius in Angstrom from which pairs follow: the end of the table, or the cut-off given."""
+        return float(self.radii[-1]) if self.cutoff is None else self.cutoff
 
 
 @dataclass(frozen=True)

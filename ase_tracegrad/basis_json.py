@@ -42,12 +42,19 @@ def _radial_to_json(radial: GaussianRadial | TabulatedRadial) -> dict:
             "tolerance": radial.tolerance,
         }
     data = {"kind": "tabulated", "radii": radial.radii.tolist(), "values": radial.values.tolist()}
-    return data if radial.normalise else data | {"normalise": False}
+    return data if radial.normalise and radial.cutoff is None else data | {"normalise": radial.normalise, "cutoff": radial.cutoff}
 
 
 def _radial_from_json(l: int, data: dict) -> GaussianRadial | TabulatedRadial:
     if data["kind"] == "gaussian":
         return GaussianRadial(l, np.array(data["exponents"]), np.array(data["coefficients"]), float(data["tolerance"]))
     if data["kind"] == "tabulated":
-        return TabulatedRadial(l, np.array(data["radii"]), np.array(data["values"]), bool(data.get("normalise", True)))
+        cutoff = data.get("cutoff")
+        return TabulatedRadial(
+            l,
+            np.array(data["radii"]),
+            np.array(data["values"]),
+            bool(data.get("normalise", True)),
+            None if cutoff is None else float(cutoff),
+        )
     raise ValueError(f"unknown kind of radial function {data['kind']!r}; expected 'gaussian' or 'tabulated'")

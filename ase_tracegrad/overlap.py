@@ -25,7 +25,7 @@ from .structure import Structure
 log = logging.getLogger(__name__)
 
 CLOSEST = 0.4  # Angstrom, where the tables begin; build_graph refuses nearer atoms
-NORM_TOLERANCE = 1e-11  # part of an orbital's norm that may lie beyond the largest q
+NORM_TOLERANCE = 2e-10  # part of an orbital's norm that may lie beyond the largest q
 LARGEST_Q = 480.0  # 1/Angstrom; only orbitals with a kink or a core cusp need more
 SPLINE_TOLERANCE = 2e-10
 CHUNK = 1024  # pairs at a time, so that their blocks stay in the processor's cache
@@ -42,8 +42,8 @@ def compute_overlap(structure, basis: Basis) -> BlockMatrix:
     for number in np.unique(structure.numbers):
         if not basis[number].shells:
             raise ValueError(
-                f"the overlap needs the radial functions of element {number}, but this basis ({basis.name or 'unnamed'}) holds only "
-                "its shells: read them from the DFT code's basis files (CP2K BASIS_*, OpenMX .pao, SIESTA .ion)"
+                f"the overlap needs the radial functions of element {number}, but this basis ({basis.name or 'unnamed'}) "
+                "holds only its shells: read them from the DFT code's basis files (CP2K BASIS_*, OpenMX .pao, SIESTA .ion)"
             )
     graph = build_graph(structure, {z: basis[z].reach for z in structure.numbers.tolist()}, closest=CLOSEST)
     layout = basis.layout(structure.numbers)
@@ -162,41 +162,55 @@ def _transforms(a: AtomicBasis, b: AtomicBasis, step: float) -> tuple[np.ndarray
     trapezoidal rule is exact for any step below pi / (sum of reaches): only the tail beyond the last q
     is lost. By Cauchy-Schwarz that loss is at most the lost part of the orbitals' norm.
     """
-    f_a, f_b = (np.empty((len(atom.shells), 0)) for atom in (a, b))
+    atoms = (a,) if a is b else (a, b)
+    norms = [np.diag(_shell_products(atom)) for atom in atoms]
+    transforms = [np.empty((len(atom.shells), 0)) for atom in atoms]
     first, last = 0, int(15 / step)
     while True:
         q = step * np.arange(first, last)
-        f_a, f_b = (np.hstack([f, [_transform(shell.radial, q) for shell in atom.shells]]) for f, atom in ((f_a, a), (f_b, b)))
+        transforms = [np.hstack([f, _transform(atom, q)]) for f, atom in zip(transforms, atoms, strict=True)]
         q = step * np.arange(last)
-        lost = 1 - 2 / np.pi * step * min((f**2 @ q**2).min() for f in (f_a, f_b))
+        lost = max((norm - 2 / np.pi * step * f**2 @ q**2).max() for f, norm in zip(transforms, norms, strict=True))
         if lost < NORM_TOLERANCE or 2 * q[-1] > LARGEST_Q:
-            return q, f_a, f_b
+            return q, transforms[0], transforms[-1]
         first, last = last, 2 * last
 
 
-def _transform(radial: GaussianRadial | TabulatedRadial, q: np.ndarray) -> np.ndarray:
-    """f(q) = Int r^2 R(r) j_l(q r) dr, Angstrom^(3/2)."""
-    l = radial.l
-    if isinstance(radial, GaussianRadial):
-        scale = radial.coefficients * np.sqrt(np.pi) / (2 ** (l + 2) * radial.exponents ** (l + 1.5))
-        return q**l * (np.exp(-(q[:, None] ** 2) / (4 * radial.exponents)) @ scale)
-    r, weights = _radial_quadrature(radial.radii, width=4.0 / q[-1])
-    weights = weights * r**2 * radial(r)
-    return np.concatenate([spherical_jn(l, part[:, None] * r) @ weights for part in np.array_split(q, len(q) // 128 + 1)])
+def _transform(atom: AtomicBasis, q: np.ndarray) -> np.ndarray:
+    """f(q) = Int r^2 R(r) j_l(q r) dr of every shell, (shells, n) Angstrom^(3/2)."""
+    out = np.empty((len(atom.shells), len(q)))
+    tables: dict[tuple[int, bytes], list[int]] = {}
+    for index, (l, radial) in enumerate((shell.l, shell.radial) for shell in atom.shells):
+        if isinstance(radial, GaussianRadial):
+            scale = radial.coefficients * np.sqrt(np.pi) / (2 ** (l + 2) * radial.exponents ** (l + 1.5))
+            out[index] = q**l * (np.exp(-(q[:, None] ** 2) / (4 * radial.exponents)) @ scale)
+        else:
+            tables.setdefault((l, radial.radii.tobytes()), []).append(index)
+    for (l, _), members in tables.items():  # shells of one l on one grid share the costly Bessel functions
+        r, weights = _radial_quadrature(atom.shells[members[0]].radial.radii, width=4.0 / q[-1])
+        integrands = np.array([weights * r**2 * atom.shells[m].radial(r) for m in members]).T
+        blocks = [spherical_jn(l, part[:, None] * r) @ integrands for part in np.array_split(q, len(q) // 128 + 1)]
+        out[members] = np.concatenate(blocks).T
+    return out
 
 
 def _onsite_block(atom: AtomicBasis) -> np.ndarray:
-    """<phi|phi'> on one atom, (n, n): Int r^2 R R' dr between shells of equal l, in real space."""
+    """<phi|phi'> on one atom, (n, n)."""
     block = np.zeros((atom.size, atom.size))
+    products = _shell_products(atom)
+    for i, (l1, row) in enumerate(zip(atom.angular_momenta, _starts(atom), strict=True)):
+        for j, (l2, column) in enumerate(zip(atom.angular_momenta, _starts(atom), strict=True)):
+            if l1 == l2:
+                block[row : row + 2 * l1 + 1, column : column + 2 * l1 + 1] = products[i, j] * np.eye(2 * l1 + 1)
+    return block
+
+
+def _shell_products(atom: AtomicBasis) -> np.ndarray:
+    """Int r^2 R R' dr between all shells of an atom, in real space, (shells, shells)."""
     knots = [shell.radial.radii for shell in atom.shells if isinstance(shell.radial, TabulatedRadial)]
     r, weights = _radial_quadrature(np.unique(np.concatenate([np.geomspace(1e-3, atom.reach, 150), *knots])), width=np.inf)
     values = np.array([shell.radial(r) for shell in atom.shells])
-    products = values * (weights * r**2) @ values.T
-    for row, (i, l1) in zip(_starts(atom), enumerate(atom.angular_momenta), strict=True):
-        for start, (j, l2) in zip(_starts(atom), enumerate(atom.angular_momenta), strict=True):
-            if l1 == l2:
-                block[row : row + 2 * l1 + 1, start : start + 2 * l1 + 1] = products[i, j] * np.eye(2 * l1 + 1)
-    return block
+    return values * (weights * r**2) @ values.T
 
 
 def _radial_quadrature(edges: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:

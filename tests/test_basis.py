@@ -41,6 +41,15 @@ def test_a_table_keeps_its_norm_when_asked():
     assert doubled(1.7) == pytest.approx(2 * normalised(1.7), rel=1e-12)
 
 
+def test_a_table_may_outreach_its_cutoff():
+    table = hydrogen(0)
+    short = TabulatedRadial(0, table.radii, table.values, cutoff=7.5)  # normalised over the whole table
+    assert short.reach == 7.5
+    assert short(7.8) == pytest.approx(float(table(7.8)), rel=1e-12) > 0
+    with pytest.raises(ValueError, match="within the grid, which ends at 8.0"):
+        TabulatedRadial(0, table.radii, table.values, cutoff=8.5)
+
+
 @pytest.mark.parametrize(
     ("exponents", "coefficients", "message"),
     [

@@ -13,7 +13,7 @@ def basis() -> Basis:
     r = np.linspace(0, 5, 60)
     gaussian = GaussianRadial(0, np.array([0.3, 1.1]), np.array([0.7, -0.2]), tolerance=1e-6)
     table = TabulatedRadial(2, r, r**2 * np.exp(-r) * (1 - r / 5) ** 2)
-    unnormalised = TabulatedRadial(2, r, 0.3 * r**2 * np.exp(-r) * (1 - r / 5) ** 2, normalise=False)
+    unnormalised = TabulatedRadial(2, r, 0.3 * r**2 * np.exp(-r) * (1 - r / 5) ** 2, normalise=False, cutoff=4.5)
     shells = (Shell(0, gaussian), Shell(2, table), Shell(2, unnormalised))
     return Basis({6: AtomicBasis(6, (0, 2, 2), shells, 4.0), 1: AtomicBasis(1, (0, 0))}, "mine", "X", "PBE")
 
