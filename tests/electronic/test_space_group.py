@@ -79,13 +79,10 @@ def test_generators(graphene_structure):
     group = find_space_group(graphene_structure)
     chosen = group.rotations[group.find_generators()]
     assert len(chosen) <= 4
-    products = {np.eye(3, dtype=int).tobytes()}
-    frontier = [np.eye(3, dtype=int)]
-    while frontier:
-        frontier = [
-            w for old in frontier for g in chosen if (w := g @ old).tobytes() not in products and not products.add(w.tobytes())
-        ]
-    assert products == {w.tobytes() for w in group.rotations}
+    products = {tuple(np.eye(3, dtype=int).ravel())}
+    for _ in range(24):
+        products |= {tuple((g @ np.reshape(w, (3, 3))).ravel()) for w in products for g in chosen}
+    assert products == {tuple(w.ravel()) for w in group.rotations}
 
 
 def test_two_atoms_at_one_place():
