@@ -1,9 +1,11 @@
 """BandGap: the gap by electron count, direct and indirect, with the k-points where it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..blocks import BlockMatrix
+from .bands import compute_bands
 from .bloch import check_kpts
 from .occupations import check_electrons
 
@@ -100,4 +102,48 @@ def find_band_gap(energies, kpts, n_electrons: float, *, spin_degeneracy: int = 
         k_direct=kpts[direct],
         n_filled=n_filled,
         tolerance=tolerance,
+    )
+
+
+def refine_band_gap(
+    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, gap: BandGap, step, *, resolution: float = 1e-6, progress: bool = False
+) -> BandGap:
+    """Follow the band edges of ``gap`` off the k-points it was found on, to the extrema next to them.
+
+    step: distance of those k-points in fractions of the reciprocal vectors, (3,) or one number; resolution: at
+    which step the search ends. A pattern search, which needs no derivatives and so ends in a Dirac cone as well
+    as on a smooth edge; it finds the extremum nearest to the start, not those of other valleys.
+    """
+    if gap.n_filled is None:
+        return gap
+    step = np.broadcast_to(np.asarray(step, dtype=float), 3) * (hamiltonian.shifts != 0).any(axis=0)
+    if not np.isfinite(step).all() or (step < 0).any() or resolution <= 0:
+        raise ValueError(f"expected steps that are not negative and a positive resolution, found {step} and {resolution}")
+    if step.max() <= resolution:
+        return gap
+    offsets = np.array([o for o in np.ndindex(3, 3, 3) if all(s > 0 or n == 1 for n, s in zip(o, step, strict=True))]) - 1
+    centers, scales = np.array([gap.k_vbm, gap.k_cbm, gap.k_direct]), np.ones(3)
+    # One row per edge: its value is the smallest of (-valence, conduction, conduction - valence) around its center.
+    signs = np.array([[-1, 0], [0, 1], [-1, 1]])
+    while (scales * step.max()).max() > resolution:
+        trials = centers[:, None] + offsets * step * scales[:, None, None]
+        bands = compute_bands(hamiltonian, overlap, trials.reshape(-1, 3), progress=progress)
+        edges = bands[:, gap.n_filled - 1 : gap.n_filled + 1].reshape(3, len(offsets), 2)
+        values = np.einsum("eb,eob->eo", signs, edges)
+        best = values.argmin(axis=1)
+        # Stay unless somewhere is really lower, else rounding makes the search wander.
+        middle = len(offsets) // 2
+        best = np.where(values[np.arange(3), best] < values[:, middle] - 1e-12, best, middle)
+        centers = trials[np.arange(3), best]
+        scales = np.where(best == middle, scales / 2, scales)
+    found = values[np.arange(3), best]
+    return replace(
+        gap,
+        gap=float(found[0] + found[1]),
+        direct_gap=float(found[2]),
+        vbm=float(-found[0]),
+        cbm=float(found[1]),
+        k_vbm=centers[0],
+        k_cbm=centers[1],
+        k_direct=centers[2],
     )

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from ase.dft.bandgap import bandgap
 
+from ase_tracegrad.basis import OrbitalLayout
+from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
-from ase_tracegrad.electronic.gap import find_band_gap
+from ase_tracegrad.electronic.gap import find_band_gap, refine_band_gap
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import ElectronCountError
 
@@ -70,3 +72,38 @@ def test_bad_input_is_refused():
         find_band_gap(np.zeros((2, 2)), KPTS, 2)
     with pytest.raises(ValueError, match="not finite"):
         find_band_gap(np.full((3, 2), np.nan), KPTS, 2)
+
+
+def test_refined_gap_finds_the_dirac_point(graphene):
+    mesh = make_mesh((4, 4, 1))  # does not hold K
+    coarse = find_band_gap(compute_bands(*graphene, mesh.kpts), mesh.kpts, 2)
+    assert coarse.kind == "insulator"
+    gap = refine_band_gap(*graphene, coarse, 1 / 4)
+    assert gap.kind == "semimetal"
+    assert abs(gap.gap) < 1e-4
+    assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-5
+
+
+def test_refined_gap_of_an_insulator():
+    """Two chains, E = -2 cos(2 pi (k - 0.03)) - 3 and 3 + 2 cos(2 pi (k - 0.4)): edges at k = 0.53 and 0.9."""
+    layout = OrbitalLayout(((0, 0),))
+    hop = np.diag([-np.exp(-2j * np.pi * 0.03), np.exp(-2j * np.pi * 0.4)])
+    home = np.diag([-3.0, 3.0]).astype(complex)
+    h = BlockMatrix.from_blocks(layout, {(0, 0, (0, 0, 0)): home, (0, 0, (1, 0, 0)): hop, (0, 0, (-1, 0, 0)): hop.conj().T})
+    mesh = make_mesh((8, 1, 1), time_reversal=False)
+    coarse = find_band_gap(compute_bands(h, None, mesh.kpts), mesh.kpts, 2)
+    gap = refine_band_gap(h, None, coarse, (1 / 8, 0, 0))
+    assert (gap.vbm, gap.cbm, gap.gap) == pytest.approx((-1.0, 1.0, 2.0), abs=1e-9)
+    assert gap.k_vbm[0] % 1 == pytest.approx(0.53, abs=1e-5)
+    assert gap.k_cbm[0] % 1 == pytest.approx(0.9, abs=1e-5)
+    assert gap.direct_gap < coarse.direct_gap
+    assert not gap.is_direct
+
+
+def test_refinement_leaves_metals_alone_and_refuses_bad_steps(graphene):
+    metal = find_band_gap([[-1.0, 0.5], [0.8, 1.0], [-0.5, 1.0]], KPTS, 3)
+    assert refine_band_gap(*graphene, metal, 0.1) is metal
+    gap = find_band_gap([[-1.0, 0.5], [0.3, 1.0], [-0.5, 1.0]], KPTS, 2)
+    assert refine_band_gap(*graphene, gap, (0, 0, 0.1)) is gap  # nothing depends on k there
+    with pytest.raises(ValueError, match="steps"):
+        refine_band_gap(*graphene, gap, -0.1)
