@@ -43,6 +43,14 @@ class OptimizerConfig:
     clip: float = 1.5
     ema: float = 0.995
 
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise ConfigError(f"optimizer.batch_size must be at least 1, found {self.batch_size}")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"optimizer.learning_rate must be positive, found {self.learning_rate}")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"optimizer.ema must lie in [0, 1), found {self.ema}")
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
@@ -90,6 +98,10 @@ class TrainingConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     card: CardConfig = field(default_factory=CardConfig)
 
+    def __post_init__(self):
+        if self.validate_every < 1:
+            raise ConfigError(f"validate_every must be at least 1, found {self.validate_every}")
+
 
 def load_config(path, overrides: list[str] = ()) -> TrainingConfig:
     """Read YAML and apply 'section.key=value' overrides (values are YAML)."""
@@ -98,6 +110,8 @@ def load_config(path, overrides: list[str] = ()) -> TrainingConfig:
         raise ConfigError(f"no configuration file at {path}")
     try:
         data = yaml.safe_load(path.read_text()) or {}
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}: expected a mapping of settings, found {type(data).__name__}")
         for override in overrides:
             key, separator, value = override.partition("=")
             if not separator:

@@ -1,0 +1,98 @@
+"""Training data without a DFT code: displaced acetylene chains, two elements of unequal size.
+
+H = extended Hueckel + MANY_CENTRE * S S: the product runs over third atoms, so on-site blocks and hoppings depend on
+the surroundings, as in DFT, and transform exactly.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ase_tracegrad.blocks import BlockMatrix
+from ase_tracegrad.fit.config import TrainingConfig
+from ase_tracegrad.io.sample import Sample
+from ase_tracegrad.io.store import StoreWriter
+from ase_tracegrad.nn.config import NetworkConfig, TraceGradConfig, config_from_dict, config_to_dict
+from ase_tracegrad.nn.network import HamiltonianNetwork
+from ase_tracegrad.overlap import compute_overlap
+from ase_tracegrad.structure import Structure
+from tests.standin_model import StandInPredictor
+
+MANY_CENTRE = -3.0  # eV
+NETWORK = NetworkConfig(
+    cutoff=4.0,
+    cutoff_width=0.5,
+    message_cutoff=3.0,
+    n_blocks=1,
+    embedding=8,
+    n_radial=16,
+    radial_hidden=8,
+    hidden="8x0e+4x1o+2x2e",
+    edge_last="8x0e+4x1o+2x1e+2x2e",
+    node_last="8x0e+4x1o+2x1e+2x2e",
+    tracegrad=TraceGradConfig(hidden=8, invariants=6),
+)
+
+
+def make_structure(seed: int) -> Structure:
+    """Four displaced atoms per cell, periodic along x."""
+    positions = np.array([[0.0, 0.35, 0], [1.25, -0.35, 0], [0.0, 1.44, 0], [1.25, -1.44, 0]])
+    rng = np.random.default_rng(seed)
+    return Structure([6, 6, 1, 1], positions + rng.uniform(-0.1, 0.1, (4, 3)), np.diag([2.5, 9, 9]), [True, False, False])
+
+
+def make_sample(seed: int = 0, **info) -> Sample:
+    """H and S of one chain on the same pairs."""
+    structure, model = make_structure(seed), StandInPredictor()
+    overlap = compute_overlap(structure, model.basis)
+    hamiltonian = with_error(model.predict([structure])[0], square(overlap), MANY_CENTRE)
+    return Sample(structure, model.basis, hamiltonian, overlap, {"fermi_level": -11.0, "version": "formula", **info})
+
+
+def square(matrix: BlockMatrix) -> BlockMatrix:
+    """(M M)_ij(R) = sum over k and R' of M_ik(R') M_kj(R - R'), on the pairs of M."""
+    blocks = {key: np.zeros_like(block) for key, block in matrix.items()}
+    for (i, k, first), a in matrix.items():
+        for (k2, j, second), b in matrix.items():
+            key = (i, j, tuple(x + y for x, y in zip(first, second, strict=True)))
+            if k2 == k and key in blocks:
+                blocks[key] += a @ b
+    return BlockMatrix.from_blocks(matrix.layout, blocks)
+
+
+def write_store(path: Path, *, train: int = 2, validation: int = 1, test: int = 1) -> Path:
+    """A packed file with the given numbers of samples."""
+    seed = 0
+    with StoreWriter(path) as store:
+        for split, count in (("train", train), ("validation", validation), ("test", test)):
+            for _ in range(count):
+                store.add(f"chain-{seed:03d}", make_sample(seed, split=split))
+                seed += 1
+    return path
+
+
+def make_training_config(data, out, **changes) -> TrainingConfig:
+    """Tiny network; ``changes`` are nested dictionaries as in YAML."""
+    settings = {
+        "data": str(data),
+        "out": str(out),
+        "validate_every": 2,
+        "validate_bands": 1,
+        "network": config_to_dict(NETWORK),
+        "schedule": {"epochs": 4},
+    }
+    for key, value in changes.items():
+        settings[key] = settings.get(key, {}) | value if isinstance(value, dict) else value
+    return config_from_dict(TrainingConfig, settings)
+
+
+def make_network(config: NetworkConfig = NETWORK, sample: Sample | None = None) -> HamiltonianNetwork:
+    """In float64, for the elements of the sample."""
+    basis = (sample or make_sample()).basis
+    return HamiltonianNetwork(config, basis, sorted(set((sample or make_sample()).structure.numbers.tolist()))).double()
+
+
+def with_error(matrix: BlockMatrix, error: BlockMatrix, factor: float = 1.0) -> BlockMatrix:
+    """matrix + factor * error, element by element, on the pairs of ``matrix``."""
+    return replace(matrix, values=matrix.values + factor * error.restricted_to(matrix).values)

@@ -1,0 +1,178 @@
+"""Standardisation, energy zero and trace labels, float64."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from ase_tracegrad.blocks import BlockMatrix
+from ase_tracegrad.fit import targets
+from ase_tracegrad.fit.dataset import label_graph
+from ase_tracegrad.fit.targets import MIN_OFFSITE_SPREAD, MIN_ONSITE_SPREAD, fit_standardization, gauge_shift, trace_labels
+from tests.fit.cases import make_network, make_sample
+
+
+def baseline_blocks(network, graph):
+    """What a network whose heads are zero predicts."""
+    readout = network.readout
+    zeros = [
+        torch.zeros(graph.batch.n_pairs, 2 * l + 1, c, dtype=torch.float64) for l, c in enumerate(network.shells.channels.counts)
+    ]
+    onsite = [
+        torch.zeros(graph.batch.n_atoms, 2 * l + 1, c, dtype=torch.float64) for l, c in enumerate(network.shells.channels.counts)
+    ]
+    return readout.offsite_blocks(zeros, graph.batch), readout.onsite_blocks(onsite, graph.batch)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """A network and three labelled graphs."""
+    network = make_network()
+    return network, [label_graph(f"chain-{k}", make_sample(k), network, torch.float64) for k in range(3)]
+
+
+@pytest.mark.parametrize(("ridge", "tolerance"), [(targets.RIDGE, 3e-3), (1e-13, 1e-6)])
+def test_a_two_centre_hamiltonian_is_all_baseline(labelled, monkeypatch, ridge, tolerance):
+    """H made of radial functions of the table, in all natural M = 0 components: only the ridge keeps it from being exact."""
+    monkeypatch.setattr(targets, "RIDGE", ridge)
+    _, graphs = labelled
+    truth, fitted = make_network(), make_network()
+    generator = torch.Generator().manual_seed(0)
+    truth.readout.baseline.copy_(
+        torch.randn(truth.readout.baseline.shape, generator=generator, dtype=torch.float64) * truth.shells.components["two_centre"]
+    )
+    two_centre = []
+    for graph in graphs:
+        blocks, onsite = baseline_blocks(truth, graph)
+        envelope = truth.readout.envelope(graph.batch.distance)[:, None, None].clamp_min(1e-6)
+        two_centre.append(replace(graph, offsite=blocks / envelope * (envelope > 1e-3), onsite=onsite))
+    fit_standardization(fitted, two_centre)
+    for graph in two_centre:
+        offsite, onsite = baseline_blocks(fitted, graph)
+        expected = graph.offsite * fitted.readout.envelope(graph.batch.distance)[:, None, None]
+        assert expected.abs().max() > 1
+        assert (offsite - expected).abs().max() < tolerance * expected.abs().max()
+        assert (onsite - graph.onsite).abs().max() < 1e-12
+
+
+def test_the_overlap_is_two_centre(labelled):
+    """A real two-centre matrix between unlike atoms, 1 eV per unit: the baseline holds it within the resolution of its table."""
+    network, graphs = make_network(), labelled[1]
+    overlaps = [replace(g, offsite=g.offsite_overlap, onsite=g.onsite_overlap) for g in graphs]
+    fit_standardization(network, overlaps)
+    for graph in overlaps:
+        offsite, onsite = baseline_blocks(network, graph)
+        envelope = network.readout.envelope(graph.batch.distance)[:, None, None]
+        assert (offsite - graph.offsite * envelope).abs().max() < 2e-3
+        assert (onsite - graph.onsite).abs().max() < 1e-6
+
+
+def test_standardised_targets_have_unit_spread(graphene_store):
+    """CP2K graphene: the root mean square of what is left is one in every group, or at the floor."""
+    sample = graphene_store["displaced"]
+    network = make_network(sample=sample)
+    graph = label_graph("displaced", sample, network, torch.float64)
+    fit_standardization(network, [graph])
+    readout = network.readout
+    baseline, spread = readout.statistics(graph.batch)
+    left = (readout.couple_offsite(graph.offsite, graph.batch) - baseline) / spread
+    assert 0.5 < left.square().mean().sqrt() < 1.5
+    assert graph.offsite.square().mean().sqrt() > 3 * (left * spread).square().mean().sqrt()
+    assert spread.min() >= MIN_OFFSITE_SPREAD * (1 - 1e-12)
+    onsite = readout.couple_onsite(graph.onsite) - readout.onsite_mean[0]
+    assert readout.onsite_spread.min() >= MIN_ONSITE_SPREAD
+    assert (onsite / readout.onsite_spread[0]).square().mean().sqrt() < 1.0 + 1e-6
+
+
+def test_tables_respect_rotation_symmetry(labelled):
+    network, graphs = make_network(), labelled[1]
+    fit_standardization(network, graphs)
+    facts, readout = network.shells.components, network.readout
+    assert (readout.baseline[:, :, ~facts["two_centre"]] == 0).all()
+    assert (readout.onsite_mean[:, facts["L"] > 0] == 0).all()
+    for piece in facts["piece"].unique():
+        of_piece = facts["piece"] == piece
+        assert (readout.onsite_spread[:, of_piece].diff(dim=1).abs() < 1e-12).all()
+        for order in facts["order"][of_piece].unique():
+            group = readout.spread[:, :, of_piece & (facts["order"] == order)]
+            assert (group.diff(dim=2).abs() < 1e-12).all()
+
+
+def test_elements_never_seen_keep_neutral_tables(labelled):
+    network = make_network()
+    atoms = make_sample(5)
+    only_carbon = replace(atoms.structure, numbers=[6, 6], positions=atoms.structure.positions[:2])
+    layout = atoms.basis.layout([6, 6])
+    blocks = {k: b for k, b in atoms.hamiltonian.items() if max(k[:2]) < 2}
+    matrix = BlockMatrix.from_blocks(layout, blocks)
+    graph = label_graph("carbon", replace(atoms, structure=only_carbon, hamiltonian=matrix, overlap=matrix), network, torch.float64)
+    fit_standardization(network, [graph])
+    assert (network.readout.spread[0] == 1).all()  # H-H
+    assert (network.readout.baseline[0] == 0).all()
+    assert not (network.readout.baseline[3] == 0).all()  # C-C
+
+
+def test_gauge_shift(labelled):
+    _, graphs = labelled
+    graph = graphs[0]
+    off, on = graph.offsite_overlap, graph.onsite_overlap
+    assert gauge_shift(0.37 * off, 0.37 * on, graph) == pytest.approx(0.37, abs=1e-14)
+    noise_off = torch.randn(off.shape, generator=torch.Generator().manual_seed(0), dtype=off.dtype)
+    noise_on = torch.zeros_like(on)
+    mu = gauge_shift(noise_off, noise_on, graph)
+    assert gauge_shift(noise_off - mu * off, noise_on - mu * on, graph) == pytest.approx(0, abs=1e-14)
+
+
+def rotated(sample, rotation):
+    """The sample in a turned frame: positions, cell and every block."""
+
+    def turn(matrix):
+        turns = [matrix.layout.rotation(i, rotation) for i in range(matrix.layout.n_atoms)]
+        return BlockMatrix.from_blocks(matrix.layout, {(i, j, r): turns[i] @ b @ turns[j].T for (i, j, r), b in matrix.items()})
+
+    structure = replace(
+        sample.structure, positions=sample.structure.positions @ rotation.T, cell=sample.structure.cell @ rotation.T
+    )
+    return replace(sample, structure=structure, hamiltonian=turn(sample.hamiltonian), overlap=turn(sample.overlap))
+
+
+def in_order_of_pairs(graph, values):
+    """Off-site rows sorted by (i, j, R), independent of how distances were sorted."""
+    out = torch.empty_like(values)
+    out[graph.batch.pair_order] = values
+    return out[np.lexsort(np.hstack([graph.graph.pairs, graph.graph.shifts])[graph.graph.n_onsite :].T).copy()]
+
+
+@pytest.mark.parametrize("kind", ["raw", "log", "layer-norm"])
+@pytest.mark.parametrize("sign", [1, -1], ids=["proper", "improper"])
+def test_trace_labels_are_invariant(labelled, kind, sign):
+    network, graphs = make_network(), labelled[1]
+    fit_standardization(network, graphs)
+    rotation = sign * Rotation.random(random_state=2).as_matrix()
+    turned = label_graph("turned", rotated(graphs[0].sample, rotation), network, torch.float64)
+    before, after = trace_labels(network, graphs[0], kind), trace_labels(network, turned, kind)
+    for a, b in zip(
+        (in_order_of_pairs(graphs[0], before[0]), before[1]), (in_order_of_pairs(turned, after[0]), after[1]), strict=True
+    ):
+        assert a.abs().max() > 0.01
+        assert (a - b).abs().max() < 1e-6 * a.abs().max()
+
+
+def test_raw_trace_is_the_square_norm_of_the_shell_pair(labelled):
+    """With neutral tables T = sum |Q|^2 of each shell pair, the definition of the paper."""
+    network, graphs = make_network(), labelled[1]
+    offsite, onsite = trace_labels(network, graphs[0], "raw")
+    shells, starts = network.shells.shells, network.shells.starts
+    for a, la in enumerate(shells):
+        for b, lb in enumerate(shells):
+            rows, columns = slice(starts[a], starts[a] + 2 * la + 1), slice(starts[b], starts[b] + 2 * lb + 1)
+            column = a * len(shells) + b
+            for labels, blocks in ((offsite, graphs[0].offsite), (onsite, graphs[0].onsite)):
+                assert (labels[:, column] - blocks[:, rows, columns].square().sum((1, 2))).abs().max() < 1e-10
+
+
+def test_unknown_kind_of_label(labelled):
+    with pytest.raises(ValueError, match="must be raw, log or layer-norm, found 'x'"):
+        trace_labels(labelled[0], labelled[1][0], "x")

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from ase_tracegrad.fit.config import TrainingConfig, load_config
+from ase_tracegrad.nn.config import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+MINIMAL = "data: a.h5\nout: run\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_defaults(write):
+    assert load_config(write(MINIMAL)) == TrainingConfig("a.h5", "run")
+
+
+def test_overrides(write):
+    config = load_config(
+        write(MINIMAL + "schedule: {epochs: 5}\n"),
+        ["schedule.epochs=7", "network.tracegrad.full=true", "optimizer.learning_rate=1e-4", "card.name = x", "out=other"],
+    )
+    assert config.schedule.epochs == 7
+    assert config.network.tracegrad.full is True
+    assert config.optimizer.learning_rate == 1e-4
+    assert (config.card.name, config.out) == ("x", "other")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training" / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_configurations_are_valid(path):
+    assert load_config(path).card.name != "unnamed"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (MINIMAL + "sheduler: {}", [], "unknown key 'sheduler'; did you mean 'schedule'"),
+        (MINIMAL + "loss: {onsite_wieght: 2}", [], "unknown key 'loss.onsite_wieght'; did you mean 'onsite_weight'"),
+        (MINIMAL + "network: {tracegrad: {ranc: 2}}", [], "unknown key 'network.tracegrad.ranc'; did you mean 'rank'"),
+        (MINIMAL, ["optimizer.lr=1"], "unknown key 'optimizer.lr'"),
+        (MINIMAL, ["seed"], "--set expects section.key=value, found 'seed'"),
+        (MINIMAL + "seed: 3", ["seed.x=1"], "--set seed.x=1: 'seed' is not a section"),
+        (MINIMAL + "loss: {elements: l2}", [], "loss.elements must be 'l1' or 'mse', found 'l2'"),
+        (MINIMAL + "loss: {trace_label: square}", [], "loss.trace_label must be"),
+        (MINIMAL + "schedule: {kind: step}", [], "schedule.kind must be 'one-cycle' or 'plateau', found 'step'"),
+        (MINIMAL + "schedule: {epochs: 0}", [], "schedule.epochs must be at least 1"),
+        (MINIMAL + "optimizer: {batch_size: 0}", [], "optimizer.batch_size must be at least 1, found 0"),
+        (MINIMAL + "optimizer: {learning_rate: -1}", [], "optimizer.learning_rate must be positive, found -1.0"),
+        (MINIMAL + "optimizer: {ema: 1.5}", [], "optimizer.ema must lie in"),
+        (MINIMAL + "validate_every: 0", [], "validate_every must be at least 1, found 0"),
+        (MINIMAL + "loss: ", [], "loss: expected a mapping"),
+        ("out: run", [], "missing .*'data'"),
+        ("- a\n- b", [], "expected a mapping"),
+        ("- a\n- b", ["seed=1"], "expected a mapping"),
+        ("a: [", [], "not valid YAML"),
+        (MINIMAL, ["seed=["], "not valid YAML"),
+    ],
+)
+def test_errors_name_the_setting(write, text, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(text), overrides)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"no configuration file at .*nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
