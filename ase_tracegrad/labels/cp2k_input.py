@@ -11,11 +11,12 @@ from ..structure import Structure
 class Cp2kSettings:
     """What decides the label. Energies in CP2K's units as named; the defaults give 0.3 meV of grid noise in bands.
 
-    kpoints: mesh, shifted by half a step along every axis that has more than one point.
+    kpoints: mesh; gamma_centred: with a point at zero, else shifted by half a step along every axis of more than one point.
     basis, potential: names in the data files by element symbol.
     """
 
     kpoints: tuple[int, int, int]
+    gamma_centred: bool = False
     cutoff: float = 350.0  # Ry
     rel_cutoff: float = 60.0  # Ry
     eps_default: float = 1e-12
@@ -32,7 +33,7 @@ class Cp2kSettings:
 
 def write_input(structure: Structure, symbols: list[str], settings: Cp2kSettings, band_kpts) -> str:
     """CP2K's input file; band_kpts (K, 3) fractional or None."""
-    shift = [0.5 if points > 1 else 0.0 for points in settings.kpoints]
+    shift = [0.5 if points > 1 and not settings.gamma_centred else 0.0 for points in settings.kpoints]
     fields = asdict(settings) | {
         "mesh": " ".join(str(x) for x in (*settings.kpoints, *shift)),
         "matrices": "".join(MATRIX_TEMPLATE.format(tag=tag, threshold=settings.threshold) for tag in ("KS", "S")),
