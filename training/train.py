@@ -35,8 +35,10 @@ def main():
             trainer.resume()
         trainer.run()
         path = export_model(trainer)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         parser.exit(2, f"train.py: {error}\n")
+    except FloatingPointError as error:
+        parser.exit(1, f"train.py: {error}\n")
     except KeyboardInterrupt:
         parser.exit(130, f"\ninterrupted; continue with --resume (last saved state in {config.out})\n")
     print(f"{path}: evaluate it with  python training/evaluate.py {path} {config.data}")

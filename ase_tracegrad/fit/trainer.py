@@ -27,6 +27,7 @@ from .targets import fit_standardization, trace_labels
 log = logging.getLogger(__name__)
 
 STATE_FILE = "state.pt"
+LOG_FILE = "log.csv"
 
 
 class Trainer:
@@ -80,8 +81,10 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         _write_atomically(self.out / "config.json", json.dumps(config_to_dict(self.config), indent=1).encode())
         log.info("%d parameters, %d training structures", count_parameters(self.network), len(self.data["train"]))
-        epochs = self.config.schedule.epochs
-        with tqdm(total=epochs, initial=self.epoch, desc=self.config.card.name, unit="epoch", disable=None if progress else True) as bar:
+        if self.epoch == 0:
+            (self.out / LOG_FILE).unlink(missing_ok=True)  # of an earlier run that is not resumed
+        epochs, name = self.config.schedule.epochs, self.config.card.name
+        with tqdm(total=epochs, initial=self.epoch, desc=name, unit="epoch", disable=None if progress else True) as bar:
             while self.epoch < epochs:
                 start = time.process_time()
                 losses = self._run_epoch()
@@ -234,7 +237,7 @@ class Trainer:
         self._truncate_log()
 
     def _append_log(self, row: dict):
-        path = self.out / "log.csv"
+        path = self.out / LOG_FILE
         new = not path.exists()
         with open(path, "a", newline="") as file:
             writer = csv.DictWriter(file, row)
@@ -244,7 +247,7 @@ class Trainer:
 
     def _truncate_log(self):
         """Drop rows written after the state that is resumed, so that no epoch stands twice."""
-        path = self.out / "log.csv"
+        path = self.out / LOG_FILE
         if path.exists():
             lines = path.read_text().splitlines()
             kept = lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= self.epoch]

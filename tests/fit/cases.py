@@ -77,10 +77,10 @@ def make_training_config(data, out, **changes) -> TrainingConfig:
     settings = {
         "data": str(data),
         "out": str(out),
-        "validate_every": 2,
+        "validate_every": 1,
         "validate_bands": 1,
         "network": config_to_dict(NETWORK),
-        "schedule": {"epochs": 4},
+        "schedule": {"epochs": 2},
     }
     for key, value in changes.items():
         settings[key] = settings.get(key, {}) | value if isinstance(value, dict) else value

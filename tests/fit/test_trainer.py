@@ -1,0 +1,264 @@
+import csv
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ase_tracegrad.fit.export import export_model
+from ase_tracegrad.fit.metrics import hamiltonian_error
+from ase_tracegrad.fit.trainer import Trainer
+from ase_tracegrad.io.store import StoreReader
+from ase_tracegrad.nn.checkpoint import load_checkpoint
+from ase_tracegrad.nn.predictor import load_model
+from tests.fit.cases import make_sample, make_training_config, write_store
+
+EVERYTHING = {
+    "loss": {"onsite_weight": 2.0, "band_weight": 0.3, "band_start": 0.3, "band_kpts": 3, "trace_decay": True},
+    "optimizer": {"batch_size": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("data") / "chains.h5")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums in a fixed order, and no fight for cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_trainer(store, out, **changes) -> Trainer:
+    config = make_training_config(store, out, **changes)
+    with StoreReader(store) as reader:
+        basis = reader.basis
+    return Trainer(config, basis, [1, 6])
+
+
+def read_log(out) -> list[dict]:
+    with open(out / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(trainer) -> dict[str, torch.Tensor]:
+    return {f"{n}.{k}": v for n in ("network", "average") for k, v in getattr(trainer, n).state_dict().items()}
+
+
+def test_a_tiny_network_learns(store, tmp_path):
+    """Two samples by heart: both losses fall far below what the baseline gave."""
+    trainer = make_trainer(
+        store, tmp_path, schedule={"epochs": 40}, validate_every=40, optimizer={"ema": 0.8, "learning_rate": 2e-2}
+    )
+    untrained = trainer.evaluate(trainer.data["train"], [])
+    start = trainer._run_epoch()
+    trainer.run(progress=False)
+    (row,) = read_log(tmp_path)
+    assert float(row["loss"]) < 0.4 * start["loss"]
+    assert 0 < float(row["trace_loss"]) < 0.9 * start["trace_loss"]
+    assert trainer.evaluate(trainer.data["train"], [])["mae_all"] < 0.4 * untrained["mae_all"]
+
+
+def test_equal_seeds_give_equal_runs(store, tmp_path):
+    runs = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        trainer = make_trainer(store, tmp_path / name, seed=seed, schedule={"epochs": 1}, **EVERYTHING)
+        trainer.run(progress=False)
+        runs.append(weights(trainer))
+    assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
+    assert not all(torch.equal(runs[0][k], runs[2][k]) for k in runs[0])
+
+
+@pytest.mark.parametrize("kind", ["one-cycle", "plateau"])
+def test_a_resumed_run_is_bit_exact(store, tmp_path, monkeypatch, kind):
+    changes = EVERYTHING | {"schedule": {"epochs": 4, "kind": kind, "patience": 0}}
+    whole = make_trainer(store, tmp_path / "whole", **changes)
+    whole.run(progress=False)
+
+    broken = make_trainer(store, tmp_path / "broken", **changes)
+    run_epoch = broken._run_epoch
+
+    def stop_in_epoch_three():
+        if broken.epoch == 2:
+            raise KeyboardInterrupt
+        return run_epoch()
+
+    monkeypatch.setattr(broken, "_run_epoch", stop_in_epoch_three)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(progress=False)
+    resumed = make_trainer(store, tmp_path / "broken", **changes)
+    torch.manual_seed(99)  # whatever the new process did before
+    resumed.resume()
+    assert resumed.epoch == 2
+    resumed.run(progress=False)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], tensor), name
+    logs = [[{k: v for k, v in row.items() if k != "cpu_seconds"} for row in read_log(tmp_path / d)] for d in ("whole", "broken")]
+    assert logs[0] == logs[1]
+    assert [row["epoch"] for row in logs[0]] == ["1", "2", "3", "4"]
+
+
+def test_rows_after_the_saved_state_are_dropped(store, tmp_path):
+    trainer = make_trainer(store, tmp_path)
+    trainer.run(progress=False)
+    with open(tmp_path / "log.csv", "a") as file:
+        file.write("3,0,0,0\n")
+    make_trainer(store, tmp_path).resume()
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "2"]
+
+
+def test_a_new_run_in_the_same_folder_starts_a_new_log(store, tmp_path):
+    for _ in range(2):
+        make_trainer(store, tmp_path).run(progress=False)
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "2"]
+
+
+def test_a_finished_run_has_nothing_left_to_do(store, tmp_path):
+    trainer = make_trainer(store, tmp_path)
+    trainer.run(progress=False)
+    again = make_trainer(store, tmp_path)
+    again.resume()
+    again.run(progress=False)
+    assert all(torch.equal(a, weights(trainer)[k]) for k, a in weights(again).items())
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "2"]
+
+
+def test_resume_refuses_other_settings_and_empty_folders(store, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        make_trainer(store, tmp_path).resume()
+    make_trainer(store, tmp_path).run(progress=False)
+    with pytest.raises(ValueError, match="written with other settings"):
+        make_trainer(store, tmp_path, schedule={"epochs": 9}).resume()
+
+
+def test_what_a_run_writes(store, tmp_path):
+    trainer = make_trainer(store, tmp_path, **EVERYTHING)
+    trainer.run(progress=False)
+    assert json.loads((tmp_path / "config.json").read_text())["loss"]["onsite_weight"] == 2.0
+    row = read_log(tmp_path)[-1]
+    errors = "mae_all mae_onsite mae_offsite mae_gauge cha_s cha_b band_rmse band_rmse_gauge band_max"
+    for key in f"epoch cpu_seconds loss trace_loss band_loss {errors}".split():
+        assert math.isfinite(float(row[key])), key
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_one_cycle(store, tmp_path):
+    trainer = make_trainer(store, tmp_path, schedule={"epochs": 10, "warmup": 0.2, "final": 0.01}, optimizer={"learning_rate": 1.0})
+    rates = []
+    for step in range(trainer.total_steps):
+        trainer.step = step
+        trainer._set_learning_rate()
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert len(rates) == 20
+    assert np.argmax(rates) == 4
+    assert rates[0] == pytest.approx(0.04)
+    assert max(rates) == pytest.approx(1.0)
+    assert (np.diff(rates[:5]) > 0).all()
+    assert (np.diff(rates[4:]) < 0).all()
+    assert 0.01 < rates[-1] < 0.05
+
+
+def test_plateau(store, tmp_path):
+    trainer = make_trainer(
+        store, tmp_path, schedule={"kind": "plateau", "factor": 0.5, "patience": 2}, optimizer={"learning_rate": 1.0}
+    )
+    rates = []
+    for error in (5, 4, 4.5, 4.5, 4.5, 3, 3, 3, 3, 3, 3, 3):
+        trainer._watch_plateau(error)
+        trainer._set_learning_rate()
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    # Three validations without improvement exhaust a patience of two; an improvement starts the count anew.
+    assert rates == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(store, tmp_path):
+    trainer = make_trainer(store, tmp_path)
+    with torch.no_grad():
+        trainer.network.atom_embedding.weight[0, 0] = math.nan
+    before = trainer.network.onsite_head.natural[0].clone()
+    with pytest.raises(FloatingPointError, match=r"not finite at step 0: lower optimizer\.learning_rate"):
+        trainer.run(progress=False)
+    assert torch.equal(trainer.network.onsite_head.natural[0], before)
+
+
+def test_gradients_are_clipped_at_a_multiple_of_their_running_norm(store, tmp_path):
+    trainer = make_trainer(store, tmp_path, optimizer={"clip": 1.5})
+    parameter = trainer.network.onsite_head.natural[0]
+
+    def clip(norm):
+        trainer.optimizer.zero_grad()
+        parameter.grad = torch.full_like(parameter, norm / math.sqrt(parameter.numel()))
+        trainer._clip_gradients()
+        return float(parameter.grad.norm())
+
+    assert clip(8.0) == pytest.approx(8.0)  # nothing to compare with yet
+    assert trainer.running_norm == pytest.approx(8.0)
+    assert clip(10.0) == pytest.approx(10.0)
+    running = trainer.running_norm
+    assert running == pytest.approx(0.98 * 8 + 0.02 * 10)
+    assert clip(1000.0) == pytest.approx(1.5 * running, rel=1e-4)
+    assert trainer.running_norm < 1.1 * running  # one outlier does not lift the limit
+
+
+def test_average_follows_the_network(store, tmp_path):
+    trainer = make_trainer(store, tmp_path, optimizer={"ema": 0.5})
+    trainer.step = 1000
+    old = [p.clone() for p in trainer.average.parameters()]
+    with torch.no_grad():
+        for p in trainer.network.parameters():
+            p.add_(1.0)
+    trainer._update_average()
+    for a, b in zip(trainer.average.parameters(), old, strict=True):
+        assert torch.allclose(a, b + 0.5, atol=1e-6)
+
+
+def test_without_tracegrad_and_standardisation(store, tmp_path):
+    trainer = make_trainer(
+        store, tmp_path, standardize=False, network={"tracegrad": {"nodes": False, "edges": False, "decoder": False}}
+    )
+    assert (trainer.network.readout.baseline == 0).all()
+    trainer.run(progress=False)
+    row = read_log(tmp_path)[-1]
+    assert float(row["trace_loss"]) == 0
+    assert math.isfinite(float(row["loss"]))
+
+
+def test_a_split_that_is_missing(tmp_path):
+    path = write_store(tmp_path / "a.h5", validation=0)
+    with pytest.raises(ValueError, match=r"holds no sample of split\(s\) \['validation'\]"):
+        make_trainer(path, tmp_path)
+
+
+def test_limit(store, tmp_path):
+    assert len(make_trainer(store, tmp_path, limit=1).data["train"]) == 1
+    assert len(make_trainer(store, tmp_path).data["train"]) == 2
+
+
+def test_exported_model_predicts_what_was_validated(store, tmp_path):
+    """The file holds the averaged weights, and Predictor repeats the trainer's own figures."""
+    trainer = make_trainer(store, tmp_path, card={"name": "chains", "description": "acetylene", "label_noise_mev": 0.1})
+    trainer.run(progress=False)
+    path = export_model(trainer)
+    predictor = load_model(path)
+    validation = trainer.data["validation"][0].sample
+    error = hamiltonian_error(predictor.predict([validation.structure])[0], validation)
+    assert error.all == pytest.approx(float(read_log(tmp_path)[-1]["mae_all"]), rel=1e-4)
+    card = predictor.card
+    assert (card.name, card.elements, card.cutoff, card.label_noise_mev) == ("chains", [1, 6], 4.0, 0.1)
+    assert card.training_set == "2 structures, 8 atoms, 2 epochs"
+    assert len(card.data_sha256) == 64
+    assert card.code == "formula"
+    assert set(card.domain["pairs"]) == {"H-H", "H-C", "C-C"}
+    assert predictor.check(validation.structure) == []
+    assert any("shortest in training" in w for w in predictor.check(squeezed(make_sample(0).structure)))
+    assert load_checkpoint(path, torch.float32)[0].config == trainer.config.network
+
+
+def squeezed(structure):
+    return replace(structure, positions=structure.positions * 0.8, cell=structure.cell * 0.8)
