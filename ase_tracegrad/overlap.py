@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 CLOSEST = 0.4  # Angstrom, where the tables begin; build_graph refuses nearer atoms
 NORM_TOLERANCE = 2e-10  # part of an orbital's norm that may lie beyond the largest q
-LARGEST_Q = 480.0  # 1/Angstrom; only orbitals with a kink or a core cusp need more
+LARGEST_Q = 400.0  # 1/Angstrom; only orbitals with a kink or a core cusp need more
 SPLINE_TOLERANCE = 2e-10
 CHUNK = 1024  # pairs at a time, so that their blocks stay in the processor's cache
 
@@ -171,9 +171,9 @@ def _transforms(a: AtomicBasis, b: AtomicBasis, step: float) -> tuple[np.ndarray
         transforms = [np.hstack([f, _transform(atom, q)]) for f, atom in zip(transforms, atoms, strict=True)]
         q = step * np.arange(last)
         lost = max((norm - 2 / np.pi * step * f**2 @ q**2).max() for f, norm in zip(transforms, norms, strict=True))
-        if lost < NORM_TOLERANCE or 2 * q[-1] > LARGEST_Q:
+        if lost < NORM_TOLERANCE or q[-1] > LARGEST_Q:
             return q, transforms[0], transforms[-1]
-        first, last = last, 2 * last
+        first, last = last, int(1.5 * last)
 
 
 def _transform(atom: AtomicBasis, q: np.ndarray) -> np.ndarray:
@@ -187,7 +187,7 @@ def _transform(atom: AtomicBasis, q: np.ndarray) -> np.ndarray:
         else:
             tables.setdefault((l, radial.radii.tobytes()), []).append(index)
     for (l, _), members in tables.items():  # shells of one l on one grid share the costly Bessel functions
-        r, weights = _radial_quadrature(atom.shells[members[0]].radial.radii, width=4.0 / q[-1])
+        r, weights = _radial_quadrature(atom.shells[members[0]].radial.radii, width=2.6 / q[-1])
         integrands = np.array([weights * r**2 * atom.shells[m].radial(r) for m in members]).T
         blocks = [spherical_jn(l, part[:, None] * r) @ integrands for part in np.array_split(q, len(q) // 128 + 1)]
         out[members] = np.concatenate(blocks).T
@@ -208,16 +208,16 @@ def _onsite_block(atom: AtomicBasis) -> np.ndarray:
 def _shell_products(atom: AtomicBasis) -> np.ndarray:
     """Int r^2 R R' dr between all shells of an atom, in real space, (shells, shells)."""
     knots = [shell.radial.radii for shell in atom.shells if isinstance(shell.radial, TabulatedRadial)]
-    r, weights = _radial_quadrature(np.unique(np.concatenate([np.geomspace(1e-3, atom.reach, 150), *knots])), width=np.inf)
+    r, weights = _radial_quadrature(np.unique(np.concatenate([np.geomspace(1e-3, atom.reach, 400), *knots])), width=np.inf)
     values = np.array([shell.radial(r) for shell in atom.shells])
     return values * (weights * r**2) @ values.T
 
 
 def _radial_quadrature(edges: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of 6-point Gauss-Legendre panels from 0 to the last edge, none wider than ``width``."""
+    """Nodes and weights of 4-point Gauss-Legendre panels from 0 to the last edge, none wider than ``width``."""
     edges = np.concatenate([[0.0], edges[edges > 0]])
     pieces = [np.linspace(left, right, int((right - left) / width) + 2)[:-1] for left, right in pairwise(edges)]
     edges = np.append(np.concatenate(pieces), edges[-1])
-    nodes, weights = np.polynomial.legendre.leggauss(6)
+    nodes, weights = np.polynomial.legendre.leggauss(4)
     half = np.diff(edges)[:, None] / 2
     return (edges[:-1, None] + half * (1 + nodes)).ravel(), (half * weights).ravel()

@@ -47,7 +47,7 @@ def test_a_table_may_outreach_its_cutoff():
     assert short.reach == 7.5
     assert float(short(7.8)) == pytest.approx(float(table(7.8)), rel=1e-12)
     assert table(7.8) > 0
-    with pytest.raises(ValueError, match="within the grid, which ends at 8.0"):
+    with pytest.raises(ValueError, match=r"within the grid, which ends at 8\.0"):
         TabulatedRadial(0, table.radii, table.values, cutoff=8.5)
 
 

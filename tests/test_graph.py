@@ -89,7 +89,7 @@ def test_atoms_on_top_of_each_other_are_refused():
 
 
 def test_a_tiny_cell_is_refused():
-    with pytest.raises(StructureError, match="atoms 0 and 0 are 0.300"):
+    with pytest.raises(StructureError, match=r"atoms 0 and 0 are 0\.300"):
         build_graph(Structure([6], np.zeros((1, 3)), np.diag([0.3, 4, 4]), [True] * 3), {6: 2.0})
 
 

@@ -67,10 +67,15 @@ def test_a_second_round_trip_is_exact(tmp_path, sample):
 
 def test_the_file_appears_only_when_it_is_complete(tmp_path, sample):
     path = tmp_path / "deep" / "a.h5"
-    with pytest.raises(RuntimeError, match="stop"), StoreWriter(path) as store:
-        store.add("x", sample)
-        assert not path.exists()
-        raise RuntimeError("stop")
+
+    def write_half():
+        with StoreWriter(path) as store:
+            store.add("x", sample)
+            assert not path.exists()
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half()
     assert list(path.parent.iterdir()) == []
 
 
