@@ -41,9 +41,11 @@ def main():
     ]
     rows = run_campaign(jobs, options.out / "labels", workers=options.workers)
     failed = [row for row in rows if not row["ok"]]
-    pack(options.out, sorted(row["name"] for row in rows if row["ok"]), rows)
+    if len(failed) < len(rows):
+        pack(options.out, sorted(row["name"] for row in rows if row["ok"]), rows)
     if failed:
-        raise SystemExit(f"{len(failed)} of {len(rows)} structures failed; see manifest.json. Run again to retry.")
+        first = failed[0]["error"]
+        raise SystemExit(f"{len(failed)} of {len(rows)} structures failed, the first with {first}. Run again to retry.")
 
 
 def pack(out: Path, names: list[str], rows: list[dict]):
