@@ -1,6 +1,6 @@
 """Write the reference file of the demo: two test structures of graphene with the bands CP2K printed.
 
-    python training/prepare_demo.py training/data/graphene/graphene.h5
+python training/prepare_demo.py training/data/graphene/graphene.h5
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Write the tables of README.md from the json files in benchmarks/results; --check fails if they are out of date."""
+"""Write the tables of the documents from the json files in benchmarks/results; --check fails if they are out of date."""
 
 import argparse
 import json
@@ -32,21 +32,36 @@ def model_table() -> str:
     return "\n\n".join(blocks)
 
 
-TABLES = {"models": model_table}
+def ablation_table() -> str:
+    """What TraceGrad gained at a fixed short budget."""
+    result = json.loads((RESULTS / "ablation_tracegrad.json").read_text())
+    keys = ("displaced 2x2 mae_all", "displaced 2x2 band_rmse_gauge", "displaced 3x3 mae_all", "displaced 3x3 band_rmse_gauge")
+    lines = [
+        "| variant | parameters | CPU s | 2x2: H MAE | 2x2: bands, aligned | 3x3: H MAE | 3x3: bands, aligned |",
+        "|---|" + "---|" * 6,
+    ]
+    for variant, entry in result["summary"].items():
+        cells = [f"{entry[key]['mean']:.2f} ± {entry[key]['std'] or 0:.2f}" for key in keys]
+        lines.append(f"| {variant} | {entry['parameters']} | {entry['cpu_seconds']:.0f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {"README.md": {"models": model_table}, "docs/training.md": {"ablation": ablation_table}}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    readme = ROOT / "README.md"
-    text = new = readme.read_text()
-    for name, make in TABLES.items():
-        pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
-        new = re.sub(pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], new, flags=re.DOTALL)
-    if options.check and new != text:
-        parser.exit(1, "README.md is out of date: run python training/write_tables.py\n")
-    readme.write_text(new)
+    for document, tables in TABLES.items():
+        path = ROOT / document
+        text = new = path.read_text()
+        for name, make in tables.items():
+            pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
+            new = re.sub(pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], new, flags=re.DOTALL)
+        if options.check and new != text:
+            parser.exit(1, f"{document} is out of date: run python training/write_tables.py\n")
+        path.write_text(new)
 
 
 if __name__ == "__main__":
