@@ -9,7 +9,7 @@ from ase.build import bulk, graphene
 from ase.calculators.calculator import InputError
 from ase.spectrum.dosdata import GridDOSData
 
-from ase_tracegrad import TraceGradCalculator, compute_bands, compute_overlap
+from ase_tracegrad import TraceGradCalculator, batching, compute_bands, compute_overlap
 from ase_tracegrad.batching import OutOfDomainWarning
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic_structure import ElectronicStructure
@@ -99,7 +99,7 @@ def test_predict_is_lazy():
 
 
 def test_auto_batches_hold_fewer_large_structures(monkeypatch):
-    monkeypatch.setattr("ase_tracegrad.batching.LARGEST_BATCH", 20_000)
+    monkeypatch.setitem(batching.LARGEST_BATCH, "cpu", 20_000)
     calc = TraceGradCalculator(StandInPredictor())
     list(calc.predict([bulk("Si")] * 6 + [bulk("Si") * (2, 2, 2)] * 3, progress=False))
     assert calc.predictor.batches == [6, 1, 1, 1]
