@@ -32,18 +32,22 @@ def predict_samples(predictor, atoms_list: Iterable, *, batch: int | str = "auto
     """
     if batch != "auto" and not (isinstance(batch, (int, np.integer)) and batch > 0):
         raise ValueError(f"batch must be 'auto' or a positive number of structures, found {batch!r}")
-    total = len(atoms_list) if isinstance(atoms_list, Sized) else None
-    with tqdm(total=total, desc="predict", unit="structure", disable=None if progress else True) as bar:
-        for structures in _batches(predictor, atoms_list, batch):
-            for sample in _predict_batch(predictor, structures):
-                bar.update()
-                yield sample
+    return _predict_all(predictor, atoms_list, batch, progress)
 
 
 def predict_one(predictor, structure: Structure) -> Sample:
     """H(R) and S(R) of one structure; OutOfDomainWarning where the model's training did not reach."""
     _check(predictor, structure)
     return next(_predict_batch(predictor, [structure]))
+
+
+def _predict_all(predictor, atoms_list: Iterable, batch: int | str, progress: bool) -> Iterator[Sample]:
+    total = len(atoms_list) if isinstance(atoms_list, Sized) else None
+    with tqdm(total=total, desc="predict", unit="structure", disable=None if progress else True) as bar:
+        for structures in _batches(predictor, atoms_list, batch):
+            for sample in _predict_batch(predictor, structures):
+                bar.update()
+                yield sample
 
 
 def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list[Structure]]:

@@ -135,7 +135,7 @@ def test_predict_names_the_wrong_structure():
     with pytest.raises(UnsupportedStructureError, match="structure 2: "):
         list(calc.predict([*silicon_list(2), bulk("Cu")], progress=False))
     with pytest.raises(ValueError, match="batch must be"):
-        list(calc.predict(silicon_list(2), batch=0))
+        calc.predict(silicon_list(2), batch=0)
 
 
 # -- gap and density of states -------------------------------------------------------------------------
