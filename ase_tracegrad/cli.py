@@ -1,4 +1,4 @@
-"""The command line: tracegrad bands | dos | gap | predict | info | models.
+"""The command line: tracegrad bands | dos | gap | predict | info | models | demo.
 
 Anything wrong with the input ends in exit code 2 and one line on stderr.
 """
@@ -179,6 +179,18 @@ def info(structure: Structure, model: Model = "graphene-pbe", device: Device = N
     typer.echo(f"orbitals: {layout.total}; valence electrons: {predictor.basis.count_electrons(atoms.numbers):g}")
     typer.echo("training domain: " + ("inside" if not reasons else "; ".join(reasons)))
     typer.echo(str(predictor.card))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for bands.png and dos.png.")] = Path("demo-output"),
+    model: Model = "graphene-pbe",
+):
+    """Graphene from the embedded model beside stored CP2K bands of structures it never saw."""
+    check_folder(out)
+    from .demo import run_demo
+
+    run_demo(out, model)
 
 
 @models_app.callback()

@@ -136,6 +136,14 @@ def test_defaults_use_the_embedded_model(tracegrad, here):
     assert EMBEDDED in tracegrad("models")[1]
 
 
+@needs_embedded
+def test_demo(tracegrad, here):
+    code, out, _ = tracegrad("demo", "--out", "pictures")
+    assert code == 0
+    assert "smallest gap" in out or "this is K" in out
+    assert {p.name for p in Path("pictures").iterdir()} >= {"bands.png", "dos.png"}
+
+
 def test_outside_the_training_domain_is_a_warning(tracegrad, here, model_file):
     write("wide.xyz", graphene(a=3.2, vacuum=5.0), format="extxyz")
     code, _, err = tracegrad("gap", "wide.xyz", "-m", model_file, "--kpts", "1,1,1")

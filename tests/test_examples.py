@@ -80,3 +80,13 @@ def test_dft_bands(run_example, capsys, graphene_store, tmp_path):
     write_deeph(tmp_path / "folder", found["sample"])
     again = run_example("dft_bands", "folder")
     assert np.allclose(again["energies"], found["energies"], atol=1e-6)
+
+
+def test_the_example_of_the_readme(run_example):
+    text = (EXAMPLES[0].parents[1] / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["hamiltonian"].is_hermitian(1e-6)
+    assert np.asarray(names["dos"].get_weights()).max() > 0
+    assert Path("bands.json").exists()
