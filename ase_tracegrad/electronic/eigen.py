@@ -5,7 +5,6 @@ amplifies the errors of H by 1 / (smallest eigenvalue of S), and ghost states ap
 bands; there, and only there, the modes of S below a threshold are dropped (canonical orthogonalization).
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from tqdm.auto import tqdm
 
 from ..blocks import BlockMatrix
 from .bloch import BlochError, BlochSum, check_kpts
-from .resources import plan_chunks
+from .resources import available_cores, plan_chunks
 
 # Modes of S are dropped below hamiltonian_error / ENERGY_SCALE, so that what the error of H is amplified
 # to stays below the energies of interest; never below the rounding of S itself.
@@ -28,6 +27,7 @@ ENERGY_SCALE = 4.0  # eV
 SMALLEST_THRESHOLD = 1e-10
 # An eigenvalue of S below this is no rounding: the matrix is not an overlap.
 INDEFINITE_BELOW = -1e-6
+BLAS_THREADS_ABOVE = 1000  # orbitals
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +91,35 @@ def solve_bands(
     Raises BlochError for matrices that are not Hermitian, do not fit together, hold NaN or are no
     overlap; ProblemTooLargeError if the memory does not suffice.
     """
-    sums = BlochSum(hamiltonian, overlap)
+    return solve_bloch(
+        BlochSum(hamiltonian, overlap),
+        kpts,
+        eigenvectors=eigenvectors,
+        hamiltonian_error=hamiltonian_error,
+        memory=memory,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def solve_bloch(
+    sums: BlochSum,
+    kpts,
+    *,
+    eigenvectors: bool = False,
+    hamiltonian_error: float = 0.0,
+    memory: float | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Solution:
+    """solve_bands for matrices that were checked and arranged before: saves that work when called again and again."""
     kpts = check_kpts(kpts)
     if not (np.isfinite(hamiltonian_error) and hamiltonian_error >= 0):
         raise ValueError(f"hamiltonian_error is an energy in eV, not negative; found {hamiltonian_error}")
     threshold = max(hamiltonian_error / ENERGY_SCALE, SMALLEST_THRESHOLD)
+    # Where 2k is a reciprocal vector all phases are +-1, and H(k) is real if H(R) is.
     real = sums.is_real & (np.abs(2 * kpts - np.rint(2 * kpts)) < 1e-12).all(axis=1)
-    threads, size = plan_chunks(sums.n_orbitals, len(kpts), eigenvectors=eigenvectors, memory=memory, threads=threads)
+    workers, size = plan_chunks(sums.n_orbitals, len(kpts), eigenvectors=eigenvectors, memory=memory, threads=threads)
     chunks = [part for group in (np.nonzero(real)[0], np.nonzero(~real)[0]) for part in _split(group, size)]
     start = time.perf_counter()
 
@@ -113,13 +135,15 @@ def solve_bands(
                 "definite, so it is no overlap of orbitals. Was S cut, or does it belong to another structure?"
             ) from None
 
-    results: list[_AtK | None] = [None] * len(kpts)
+    # Workers that would idle lend their cores to BLAS, which can use them for large matrices only.
+    blas_threads = (threads or available_cores()) // workers if sums.n_orbitals > BLAS_THREADS_ABOVE else 1
+    results: dict[int, _AtK] = {}
     with tqdm(total=len(kpts), desc="k-points", delay=2, disable=None if progress else True) as bar:
-        for chunk, solved in zip(chunks, _in_threads(solve, chunks, threads), strict=True):
-            for k, at_k in zip(chunk, solved, strict=True):
-                results[k] = at_k
+        for chunk, solved in zip(chunks, _in_threads(solve, chunks, workers, blas_threads), strict=True):
+            results.update(zip(chunk.tolist(), solved, strict=True))
             bar.update(len(chunk))
-    return _collect([r for r in results if r is not None], sums.n_orbitals, threads, time.perf_counter() - start, real, threshold)
+    ordered = [results[k] for k in range(len(kpts))]
+    return _collect(ordered, sums.n_orbitals, workers, time.perf_counter() - start, int(real.sum()), threshold)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,17 +220,10 @@ def _smallest_eigenvalue(factor: torch.Tensor, steps: int = 4) -> np.ndarray:
     return np.nan_to_num(1 / growth[:, 0, 0].numpy(), nan=-np.inf)
 
 
-def _collect(results: list[_AtK], n_orbitals: int, threads: int, seconds: float, real: np.ndarray, threshold: float) -> Solution:
+def _collect(results: list[_AtK], n_orbitals: int, threads: int, seconds: float, n_real: int, threshold: float) -> Solution:
     n = min(len(r.energies) for r in results)
-    report = SolveReport(
-        n_orbitals,
-        threads,
-        seconds,
-        int(real.sum()),
-        threshold,
-        np.array([r.smallest_overlap for r in results]),
-        np.array([r.dropped for r in results]),
-    )
+    smallest, dropped = (np.array([getattr(r, name) for r in results]) for name in ("smallest_overlap", "dropped"))
+    report = SolveReport(n_orbitals, threads, seconds, n_real, threshold, smallest, dropped)
     vectors = [r.coefficients[:, :n] for r in results if r.coefficients is not None]
     return Solution(np.stack([r.energies[:n] for r in results]), np.stack(vectors).astype(complex) if vectors else None, report)
 
@@ -215,17 +232,17 @@ def _split(indices: np.ndarray, size: int) -> list[np.ndarray]:
     return [indices[i : i + size] for i in range(0, len(indices), size)]
 
 
-def _in_threads(work: Callable, items: list, threads: int) -> Iterator:
-    """Results in order, ``threads`` at a time. One BLAS thread each: with many small matrices more only disturb each other."""
-    if threads == 1:
-        with _blas_threads(os.cpu_count() or 1 if len(items) == 1 else 1):
+def _in_threads(work: Callable, items: list, workers: int, blas_threads: int) -> Iterator:
+    """Results in order, ``workers`` at a time, each with its own BLAS threads: on small matrices more than one only disturb."""
+    with _blas_threads(blas_threads):
+        if workers == 1:
             yield from map(work, items)
-        return
-    with _blas_threads(1), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            yield from pool.map(work, items)
-        finally:
-            pool.shutdown(cancel_futures=True)
+            return
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(blas_threads,)) as pool:
+            try:
+                yield from pool.map(work, items)
+            finally:
+                pool.shutdown(cancel_futures=True)
 
 
 @cache
@@ -238,7 +255,7 @@ def _thread_pools() -> ThreadpoolController:
 def _blas_threads(count: int):
     before = torch.get_num_threads()
     with _thread_pools().limit(limits=count, user_api="blas"):
-        torch.set_num_threads(min(count, before))
+        torch.set_num_threads(count)
         try:
             yield
         finally:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..blocks import BlockMatrix
-from .bands import compute_bands
-from .bloch import check_kpts
+from .bloch import BlochSum, check_kpts
+from .eigen import solve_bloch
 from .occupations import check_electrons
 
 
@@ -106,7 +106,7 @@ def find_band_gap(energies, kpts, n_electrons: float, *, spin_degeneracy: int = 
 
 
 def refine_band_gap(
-    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, gap: BandGap, step, *, resolution: float = 1e-6, progress: bool = False
+    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, gap: BandGap, step, *, resolution: float = 1e-6
 ) -> BandGap:
     """Follow the band edges of ``gap`` off the k-points it was found on, to the extrema next to them.
 
@@ -122,12 +122,13 @@ def refine_band_gap(
     if step.max() <= resolution:
         return gap
     offsets = np.array([o for o in np.ndindex(3, 3, 3) if all(s > 0 or n == 1 for n, s in zip(o, step, strict=True))]) - 1
+    sums = BlochSum(hamiltonian, overlap)
     centers, scales = np.array([gap.k_vbm, gap.k_cbm, gap.k_direct]), np.ones(3)
     # One row per edge: its value is the smallest of (-valence, conduction, conduction - valence) around its center.
     signs = np.array([[-1, 0], [0, 1], [-1, 1]])
     while (scales * step.max()).max() > resolution:
         trials = centers[:, None] + offsets * step * scales[:, None, None]
-        bands = compute_bands(hamiltonian, overlap, trials.reshape(-1, 3), progress=progress)
+        bands = solve_bloch(sums, trials.reshape(-1, 3)).energies
         edges = bands[:, gap.n_filled - 1 : gap.n_filled + 1].reshape(3, len(offsets), 2)
         values = np.einsum("eb,eob->eo", signs, edges)
         best = values.argmin(axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 from ..basis import OrbitalLayout
 from ..blocks import BlockKey, BlockMatrix
 from .bloch import BlochSum, check_kpts
-from .eigen import solve_bands
+from .eigen import solve_bloch
 from .kmesh import KMesh
 from .occupations import Smearing, fill_bands
 
@@ -181,7 +181,7 @@ def iterate_states(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kpts) 
     sums, kpts = BlochSum(hamiltonian, overlap), check_kpts(kpts)
     for start in range(0, len(kpts), KPTS_AT_ONCE):
         chunk = kpts[start : start + KPTS_AT_ONCE]
-        yield solve_bands(hamiltonian, overlap, chunk, eigenvectors=True), chunk, sums.build(chunk)[1]
+        yield solve_bloch(sums, chunk, eigenvectors=True), chunk, sums.build(chunk)[1]
 
 
 def join_bands(*parts: list[np.ndarray]) -> tuple[np.ndarray, ...]:
