@@ -5,12 +5,13 @@ amplifies the errors of H by 1 / (smallest eigenvalue of S), and ghost states ap
 bands; there, and only there, the modes of S below a threshold are dropped (canonical orthogonalization).
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -245,18 +246,35 @@ def _in_threads(work: Callable, items: list, workers: int, blas_threads: int) ->
                 pool.shutdown(cancel_futures=True)
 
 
-@cache
-def _thread_pools() -> ThreadpoolController:
-    """The BLAS libraries of this process; looking for them takes as long as a hundred small matrices."""
-    return ThreadpoolController()
+class _BlasThreads:
+    """How many threads BLAS uses is a setting of the process: of solvers that run at the same time in several
+    threads of the caller, the first remembers what it was and the last restores it."""
 
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._users = 0
 
-@contextmanager
-def _blas_threads(count: int):
-    before = torch.get_num_threads()
-    with _thread_pools().limit(limits=count, user_api="blas"):
+    @contextmanager
+    def __call__(self, count: int):
+        with self._lock:
+            if self._users == 0:
+                self._torch_before = torch.get_num_threads()
+                self._limiter = self._pools.limit(limits=count, user_api="blas")
+            self._users += 1
         torch.set_num_threads(count)
         try:
             yield
         finally:
-            torch.set_num_threads(before)
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._limiter.restore_original_limits()
+                    torch.set_num_threads(self._torch_before)
+
+    @cached_property
+    def _pools(self) -> ThreadpoolController:
+        """The BLAS libraries of this process; looking for them takes as long as a hundred small matrices."""
+        return ThreadpoolController()
+
+
+_blas_threads = _BlasThreads()

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -38,6 +40,16 @@ def test_orthonormal_orbitals(kpts):
 def test_thread_settings_are_restored(kpts):
     before = torch.get_num_threads()
     solve_bands(*random_model(), kpts, threads=2)
+    assert torch.get_num_threads() == before
+
+
+def test_solvers_in_several_threads_at_once(kpts):
+    before = torch.get_num_threads()
+    h, s = random_model()
+    expected = compute_bands(h, s, kpts)
+    with ThreadPoolExecutor(4) as pool:
+        for bands in pool.map(lambda _: solve_bands(h, s, kpts, threads=2).energies, range(12)):
+            assert np.abs(bands - expected).max() < 1e-12
     assert torch.get_num_threads() == before
 
 
