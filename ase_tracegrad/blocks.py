@@ -41,7 +41,7 @@ class BlockMatrix:
         object.__setattr__(self, "values", values)
         if len(self.pairs) != len(self.shifts):
             raise ValueError(f"expected one shift per pair, found {len(self.pairs)} pairs and {len(self.shifts)} shifts")
-        if len(self.pairs) and not (0 <= self.pairs.min() and self.pairs.max() < self.layout.n_atoms):
+        if len(self.pairs) and (self.pairs.min() < 0 or self.pairs.max() >= self.layout.n_atoms):
             raise ValueError(f"pairs name atoms {self.pairs.min()}..{self.pairs.max()}, the layout has {self.layout.n_atoms}")
         if self.spin not in ("none", "spinor"):
             raise ValueError(f"spin must be 'none' or 'spinor', found {self.spin!r}")
@@ -72,13 +72,14 @@ class BlockMatrix:
     def from_dense(cls, layout: OrbitalLayout, cells, matrices, threshold: float = 0.0) -> "BlockMatrix":
         """From M(R) as dense matrices: cells (C, 3) int, matrices (C, n, n). Blocks whose largest
         element does not exceed ``threshold`` are left out (on-site blocks are kept)."""
-        blocks = {}
+        blocks: dict[BlockKey, np.ndarray] = {}
         edges = layout.offsets
         for cell, matrix in zip(cells, matrices, strict=True):
             largest = np.maximum.reduceat(np.maximum.reduceat(np.abs(matrix), edges[:-1], axis=0), edges[:-1], axis=1)
-            shift = tuple(int(x) for x in cell)
-            for i, j in zip(*np.nonzero((largest > threshold) | (np.eye(layout.n_atoms, dtype=bool) & (shift == (0, 0, 0))))):
-                blocks[int(i), int(j), shift] = matrix[edges[i] : edges[i + 1], edges[j] : edges[j + 1]]
+            r1, r2, r3 = (int(x) for x in cell)
+            onsite = np.eye(layout.n_atoms, dtype=bool) & ((r1, r2, r3) == (0, 0, 0))
+            for i, j in np.argwhere((largest > threshold) | onsite).tolist():
+                blocks[i, j, (r1, r2, r3)] = matrix[edges[i] : edges[i + 1], edges[j] : edges[j + 1]]
         return cls.from_blocks(layout, blocks)
 
     # -- access --------------------------------------------------------------------------------
@@ -109,7 +110,8 @@ class BlockMatrix:
     def block(self, i: int, j: int, shift=(0, 0, 0)) -> np.ndarray:
         """The block (i, j, R); KeyError if it is not stored."""
         try:
-            b = self.index[i, j, tuple(int(x) for x in shift)]
+            r1, r2, r3 = shift
+            b = self.index[i, j, (int(r1), int(r2), int(r3))]
         except KeyError:
             raise KeyError(f"no block ({i}, {j}, {tuple(shift)}); this matrix stores {len(self)} blocks") from None
         return self._block(b)
@@ -185,7 +187,7 @@ class BlockMatrix:
     def cut(self, keep: np.ndarray) -> "BlockMatrix":
         """Only the blocks where ``keep`` (B,) is true."""
         keep = np.asarray(keep, dtype=bool)
-        selected = [self._block(b).ravel() for b in np.nonzero(keep)[0]]
+        selected = [self._block(b).ravel() for b in np.nonzero(keep)[0].tolist()]
         values = np.concatenate(selected) if selected else self.values[:0]
         return BlockMatrix(self.layout, self.pairs[keep], self.shifts[keep], values, self.spin)
 

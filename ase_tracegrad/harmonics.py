@@ -4,7 +4,7 @@ Inside a shell m runs from -l to l, without the Condon-Shortley phase:
 p = (y, z, x), d = (xy, yz, z2, xz, x2-y2).
 """
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from scipy.special import gammaln
@@ -63,22 +63,21 @@ def shell_rotation(l: int, rotation) -> np.ndarray:
     return (inverse @ real_spherical_harmonics(l, directions @ rotation.T)).T
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fitting_directions(l: int) -> tuple[np.ndarray, np.ndarray]:
     directions = np.random.default_rng(l).normal(size=(8 * l + 8, 3))
     return directions, np.linalg.pinv(real_spherical_harmonics(l, directions))
 
 
-@lru_cache(maxsize=None)
+@cache
 def gaunt_coefficients(l1: int, l2: int, l3: int) -> np.ndarray:
     """Integral of Y_l1m1 Y_l2m2 Y_l3m3 over the sphere, (2l1+1, 2l2+1, 2l3+1).
 
     Exact for these polynomials: Gauss-Legendre in z, equal steps in the azimuth.
     """
     n = l1 + l2 + l3 + 1
-    z, weights = np.polynomial.legendre.leggauss(n)
-    phi = np.arange(2 * n) * np.pi / n
-    z, phi = np.meshgrid(z, phi, indexing="ij")
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    z, phi = np.meshgrid(nodes, np.arange(2 * n) * np.pi / n, indexing="ij")
     sine = np.sqrt(1 - z**2)
     directions = np.stack([sine * np.cos(phi), sine * np.sin(phi), z], axis=-1)
     harmonics = [real_spherical_harmonics(l, directions) for l in (l1, l2, l3)]

@@ -179,18 +179,18 @@ def _transforms(a: AtomicBasis, b: AtomicBasis, step: float) -> tuple[np.ndarray
 def _transform(atom: AtomicBasis, q: np.ndarray) -> np.ndarray:
     """f(q) = Int r^2 R(r) j_l(q r) dr of every shell, (shells, n) Angstrom^(3/2)."""
     out = np.empty((len(atom.shells), len(q)))
-    tables: dict[tuple[int, bytes], list[int]] = {}
+    tables: dict[tuple[int, bytes], list[tuple[int, TabulatedRadial]]] = {}
     for index, (l, radial) in enumerate((shell.l, shell.radial) for shell in atom.shells):
         if isinstance(radial, GaussianRadial):
             scale = radial.coefficients * np.sqrt(np.pi) / (2 ** (l + 2) * radial.exponents ** (l + 1.5))
             out[index] = q**l * (np.exp(-(q[:, None] ** 2) / (4 * radial.exponents)) @ scale)
         else:
-            tables.setdefault((l, radial.radii.tobytes()), []).append(index)
+            tables.setdefault((l, radial.radii.tobytes()), []).append((index, radial))
     for (l, _), members in tables.items():  # shells of one l on one grid share the costly Bessel functions
-        r, weights = _radial_quadrature(atom.shells[members[0]].radial.radii, width=2.6 / q[-1])
-        integrands = np.array([weights * r**2 * atom.shells[m].radial(r) for m in members]).T
+        r, weights = _radial_quadrature(members[0][1].radii, width=2.6 / q[-1])
+        integrands = np.array([weights * r**2 * radial(r) for _, radial in members]).T
         blocks = [spherical_jn(l, part[:, None] * r) @ integrands for part in np.array_split(q, len(q) // 128 + 1)]
-        out[members] = np.concatenate(blocks).T
+        out[[index for index, _ in members]] = np.concatenate(blocks).T
     return out
 
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from ..basis import AtomicBasis, Basis, OrbitalLayout
-from ..blocks import BlockMatrix
+from ..blocks import BlockMatrix, SpinKind
 from ..conventions import OPENMX
 from ..structure import Structure, StructureError
 from .poscar import read_poscar, write_poscar
@@ -36,7 +36,7 @@ def read_deeph_legacy(folder) -> Sample:
     cell, positions = (_read_table(folder / name).T for name in ("lat.dat", "site_positions.dat"))
     _check_reciprocal(folder, cell)
     try:
-        structure = Structure(numbers, positions, cell, [True] * 3)
+        structure = Structure(numbers, positions, cell, np.ones(3, dtype=bool))
     except StructureError as error:
         raise FormatError(f"{folder}: element.dat, site_positions.dat and lat.dat give no structure: {error}") from error
     lines = _read_text(folder / "orbital_types.dat").split("\n")
@@ -58,7 +58,7 @@ def read_deeph_legacy(folder) -> Sample:
     else:
         overlap = _read_legacy_matrix(folder / LEGACY_FILES["overlap"], layout, False)
     _check_onsite(folder / LEGACY_FILES["overlap"], overlap)
-    info = {"format": "DeepH legacy"}
+    info: dict[str, Any] = {"format": "DeepH legacy"}
     if facts.get("fermi_level") is not None:
         info["fermi_level"] = float(facts["fermi_level"])
     return Sample(structure, Basis(atoms), hamiltonian, overlap, info)
@@ -154,7 +154,7 @@ def write_deeph(folder, sample: Sample):
 
 
 def _read_legacy_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> BlockMatrix:
-    spin = "spinor" if spinful else "none"
+    spin: SpinKind = "spinor" if spinful else "none"
     orders = _orders(layout, 2 if spinful else 1, OPENMX.to_ours)
     blocks = {}
     with _open(path) as file:

@@ -26,7 +26,8 @@ def read_poscar(path) -> Structure:
         start = 8 if lines[7][0][0] in "sS" else 7  # 'Selective dynamics' is one more line
         cartesian = lines[start][0][0] in "cCkK"
         rows = np.array([[float(x) for x in line[:3]] for line in lines[start + 1 : start + 1 + len(numbers)]])
-        return Structure(numbers, rows * scale if cartesian else rows @ (cell * scale), cell * scale, [True] * 3)
+        positions = rows * scale if cartesian else rows @ (cell * scale)
+        return Structure(np.array(numbers), positions, cell * scale, np.ones(3, dtype=bool))
     except (IndexError, KeyError, ValueError, StructureError) as error:
         raise FormatError(
             f"{path}: not a POSCAR of version 5 (comment, scale, cell, symbols, counts, positions): {error}"

@@ -56,7 +56,7 @@ def wrap_positions(structure: Structure) -> Structure:
         raise LabelError(f"CP2K needs three cell vectors, with vacuum where there is no period; found\n{structure.cell}")
     fractional = structure.positions @ np.linalg.inv(structure.cell)
     fractional -= np.floor(fractional + 0.5)
-    return Structure(structure.numbers, fractional @ structure.cell, structure.cell, [True] * 3)
+    return Structure(structure.numbers, fractional @ structure.cell, structure.cell, np.ones(3, dtype=bool))
 
 
 def read_basis_set(settings: Cp2kSettings, data: Path) -> Basis:
@@ -100,7 +100,8 @@ def compute_labels(atoms, settings: Cp2kSettings, *, directory=None, band_kpts=N
     output = (directory / "label.out").read_text() if (directory / "label.out").exists() else ""
     if "SCF run NOT converged" in output:
         raise ScfNotConvergedError(
-            f"SCF did not converge in {settings.max_scf} steps (output: {directory / 'label.out'}); raise max_scf or the temperature"
+            f"SCF did not converge in {settings.max_scf} steps (output: {directory / 'label.out'}); "
+            "raise max_scf or the temperature"
         )
     steps = re.search(r"SCF run converged in\s+(\d+) steps", output)
     if code != 0 or steps is None or "PROGRAM ENDED" not in output:

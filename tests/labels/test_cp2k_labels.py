@@ -83,14 +83,16 @@ def test_facts_of_the_run(label):
     assert label.basis.count_electrons(label.structure.numbers) == 8
 
 
-def test_an_scf_that_does_not_converge(_binary, atoms, tmp_path):
+@pytest.mark.usefixtures("_binary")
+def test_an_scf_that_does_not_converge(atoms, tmp_path):
     with pytest.raises(ScfNotConvergedError, match="did not converge in 2 steps") as caught:
         compute_labels(atoms, Cp2kSettings(**FAST, max_scf=2), directory=tmp_path / "run")
     assert str(tmp_path / "run" / "label.out") in str(caught.value)
     assert (tmp_path / "run" / "label.out").exists()
 
 
-def test_a_crash_says_what_cp2k_said(_binary, atoms, tmp_path):
+@pytest.mark.usefixtures("_binary")
+def test_a_crash_says_what_cp2k_said(atoms, tmp_path):
     settings = Cp2kSettings(**FAST, basis={"C": "NO-SUCH-BASIS"})
     with pytest.raises(LabelError, match=r"(?s)stopped with exit code.*NO-SUCH-BASIS"):
         compute_labels(atoms, settings, directory=tmp_path)
