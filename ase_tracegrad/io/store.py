@@ -78,12 +78,14 @@ class StoreReader:
             raise FormatError(f"{self.path} is not a readable HDF5 file (truncated or damaged): {error}") from error
         found = (self._file.attrs.get("format"), self._file.attrs.get("version"))
         if found != (FORMAT, VERSION):
+            self._file.close()
             raise FormatError(f"{self.path}: expected a packed data file {FORMAT} version {VERSION}, found {found}")
         try:
             self.info = json.loads(self._file.attrs["info"])
             # A file without samples has no basis yet.
             self.basis = basis_from_json(json.loads(self._file.attrs["basis"])) if self.names else Basis({})
         except (KeyError, ValueError) as error:
+            self._file.close()
             raise FormatError(f"{self.path}: the header is damaged or incomplete: {error}") from error
 
     @property
