@@ -12,6 +12,7 @@ _HOME = {
     "load_model": "nn.predictor",
     "available_models": "models",
     "read": "io",
+    "read_basis": "io",
     "Sample": "io.sample",
     "BlockMatrix": "blocks",
     "compute_overlap": "overlap",
