@@ -81,7 +81,8 @@ class EdgeUpdate(nn.Module):
 
     def forward(self, x_receiver: Orders, x_sender: Orders, e: Orders, radial: Tensor) -> Orders:
         new, _ = self.after([self.convolution([x_receiver, x_sender, e], radial), e])
-        new[0] = torch.cat([self.norm(new[0][:, : self.scalars]), new[0][:, self.scalars :]], dim=1)
+        scalars, others = new[0].split([self.scalars, new[0].shape[1] - self.scalars], dim=1)
+        new[0] = torch.cat([self.norm(scalars), others], dim=1)
         return [a + b for a, b in zip(new, e, strict=True)] if self.residual else new
 
 

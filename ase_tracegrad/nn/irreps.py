@@ -105,38 +105,43 @@ class Channels:
 
     # -- between the layouts ---------------------------------------------------------------------
 
+    # Written with unbind, split, cat and stack: the backward pass of a slice fills a whole tensor with zeros.
+
     def to_orders(self, rows: Rows) -> Orders:
         """Rows in the edge frame -> orders."""
-        orders = [torch.cat([row[:, l] for l, row in enumerate(rows)], dim=1)]
+        components = [row.unbind(1) for row in rows]
+        orders = [torch.cat([part[l] for l, part in enumerate(components)], dim=1)]
         for m in range(1, self.lmax + 1):
-            parts = []
+            lower, upper = [], []
             for l in range(m, self.lmax + 1):
-                pair = rows[l][:, l - m : l + m + 1 : 2 * m]
-                n = self.natural[l]
-                if n:
-                    parts.append(pair[:, :, :n])
+                first, second = components[l][l - m], components[l][l + m]
                 if self.pseudo[l]:
-                    parts.append(torch.stack([pair[:, 1, n:], -pair[:, 0, n:]], dim=1))
-            orders.append(torch.cat(parts, dim=2))
+                    sizes = [self.natural[l], self.pseudo[l]]
+                    (first, turned_first), (second, turned_second) = first.split(sizes, 1), second.split(sizes, 1)
+                    lower += [first, turned_second]
+                    upper += [second, -turned_first]
+                else:
+                    lower.append(first)
+                    upper.append(second)
+            orders.append(torch.cat(lower + upper, dim=1).view(len(orders[0]), 2, -1))
         return orders
 
     def to_rows(self, orders: Orders) -> Rows:
         """Orders -> rows in the edge frame."""
-        rows = []
-        for l in range(self.lmax + 1):
-            c, n = self.counts[l], self.natural[l]
-            centre = orders[0][:, None, self.starts[l] : self.starts[l] + c]
-            lower, upper = [], []
-            for m in range(1, l + 1):
-                first = self.starts[l] - self.starts[m]
-                pair = orders[m][:, :, first : first + c]
+        n_pairs = len(orders[0])
+        components: list[list[Tensor]] = [[] for _ in self.counts]
+        for l, centre in enumerate(orders[0].split(self.counts, dim=1)):
+            components[l].append(centre)
+        for m in range(1, self.lmax + 1):
+            parts = orders[m].reshape(n_pairs, -1).split(2 * self.counts[m:], dim=1)
+            tail = len(parts) // 2
+            for l, first, second in zip(range(m, self.lmax + 1), parts[:tail], parts[tail:], strict=True):
                 if self.pseudo[l]:
-                    turned = torch.stack([-pair[:, 1, n:], pair[:, 0, n:]], dim=1)
-                    pair = torch.cat([pair[:, :, :n], turned], dim=2)
-                lower.append(pair[:, :1])
-                upper.append(pair[:, 1:])
-            rows.append(torch.cat([*reversed(lower), centre, *upper], dim=1))
-        return rows
+                    sizes = [self.natural[l], self.pseudo[l]]
+                    (first, turned_second), (second, turned_first) = first.split(sizes, 1), second.split(sizes, 1)
+                    first, second = torch.cat([first, -turned_first], 1), torch.cat([second, turned_second], 1)
+                components[l] = [first, *components[l], second]
+        return [torch.stack(parts, dim=1) for parts in components]
 
 
 class NodeAlgebra:
