@@ -4,6 +4,8 @@ import numpy as np
 
 # Gaussians are zero in double precision this many widths away.
 GAUSSIAN_REACH = 9.0
+# A tetrahedron whose corners differ by less is flat: all its states have one energy, eV.
+FLAT = 1e-6
 
 
 def compute_dos(energies, weights, grid, *, width: float, spin_degeneracy: int = 2, projections=None) -> np.ndarray:
@@ -20,6 +22,7 @@ def compute_dos(energies, weights, grid, *, width: float, spin_degeneracy: int =
         )
     if not np.isfinite(width) or width <= 0:
         raise ValueError(f"a Gaussian density of states needs a positive width in eV, found {width}: or use the tetrahedron method")
+    _check_finite(energies, grid)
     shares = _check_projections(projections, energies.shape) * weights[:, None, None]
     reach = GAUSSIAN_REACH * width
     near = (energies > grid.min() - reach) & (energies < grid.max() + reach)
@@ -38,11 +41,12 @@ def compute_dos_tetrahedron(energies, cell, grid, *, spin_degeneracy: int = 2, p
 
     energies (n1, n2, n3, n) eV on a full regular mesh (KMesh.unfold gives it; n3 = 1 makes triangles);
     cell (3, 3) Angstrom, rows; grid (G,) eV, ascending. projections (n1, n2, n3, n, P) as in compute_dos.
-    A band without any dispersion has no finite density of states and does not appear.
+    Where a band has no dispersion at all its states make a peak one step of the grid wide.
     """
     energies, grid = np.asarray(energies, dtype=float), np.asarray(grid, dtype=float)
-    if energies.ndim != 4 or grid.ndim != 1 or (np.diff(grid) <= 0).any():
+    if energies.ndim != 4 or grid.ndim != 1 or len(grid) < 2 or (np.diff(grid) <= 0).any():
         raise ValueError(f"expected energies (n1, n2, n3, n) and an ascending grid, found {energies.shape} and {grid.shape}")
+    _check_finite(energies, grid)
     size = energies.shape[:3]
     shares = _check_projections(projections, energies.shape)
     corners = split_cell(cell, size)
@@ -92,6 +96,10 @@ def _add_tetrahedra(dos: np.ndarray, e: np.ndarray, weights: np.ndarray | None, 
     Between two corners it is a polynomial of E, quadratic, or cubic with weights (T, 4, P). Its coefficients are
     found per tetrahedron; each grid energy inside then costs one evaluation.
     """
+    flat = e[:, 3] - e[:, 0] < FLAT
+    if flat.any():
+        _add_peaks(dos, e[flat].mean(axis=1), None if weights is None else weights[flat].mean(axis=1), grid)
+        e, weights = e[~flat], None if weights is None else weights[~flat]
     edges = np.searchsorted(grid, e)
     for interval, triangles in enumerate(TRIANGLES):
         inside = np.nonzero(edges[:, interval + 1] > edges[:, interval])[0]
@@ -111,6 +119,18 @@ def _add_tetrahedra(dos: np.ndarray, e: np.ndarray, weights: np.ndarray | None, 
             for coefficient in coefficients[-2::-1]:
                 values = values * x + coefficient[owner]
             row += np.bincount(point, values, minlength=len(grid))
+
+
+def _add_peaks(dos: np.ndarray, levels: np.ndarray, weights: np.ndarray | None, grid: np.ndarray):
+    """Add one state at each of ``levels`` (T,), shared among the two grid energies around it, to ``dos`` (P, G)."""
+    inside = (levels >= grid[0]) & (levels < grid[-1])
+    right = np.searchsorted(grid, levels[inside], side="right")
+    share = (levels[inside] - grid[right - 1]) / (grid[right] - grid[right - 1])
+    widths = np.gradient(grid)
+    rows = np.ones((1, len(right))) if weights is None else weights[inside].T
+    for row, states in zip(dos, rows, strict=True):
+        row += np.bincount(right - 1, states * (1 - share), minlength=len(grid)) / widths
+        row += np.bincount(right, states * share, minlength=len(grid)) / widths
 
 
 def _triangle_polynomial(e: np.ndarray, weights: np.ndarray | None, shares, edges) -> np.ndarray:
@@ -135,6 +155,11 @@ def _triangle_polynomial(e: np.ndarray, weights: np.ndarray | None, shares, edge
     out[:, :3] += density * constant.T[:, None]
     out[:, 1:] += density * slope.T[:, None]
     return out
+
+
+def _check_finite(energies: np.ndarray, grid: np.ndarray):
+    if not np.isfinite(energies).all() or not np.isfinite(grid).all() or not len(grid):
+        raise ValueError("energies and the grid must be finite, and the grid not empty")
 
 
 def _check_projections(projections, shape: tuple[int, ...]) -> np.ndarray:

@@ -76,7 +76,10 @@ def compute_shares(coefficients: np.ndarray, overlap: np.ndarray | None, method:
 def project_states(
     hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kpts, groups: OrbitalGroups, *, method: Population = "mulliken"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Energies (K, n) eV and the share (K, n, P) of each group in each state: fat bands, or projections for the DOS."""
+    """Energies (K, n) eV and the share (K, n, P) of each group in each state: fat bands, or projections for the DOS.
+
+    For a DOS use a mesh that is full or reduced by time reversal: rotations exchange atoms and mix m.
+    """
     found, shares = [], []
     for solution, _, s in iterate_states(hamiltonian, overlap, kpts):
         found.append(solution.energies)

@@ -76,7 +76,29 @@ def test_shortest_diagonal_is_used():
         assert diagonal[0] * diagonal[1] == -sign
 
 
+@pytest.mark.parametrize("projected", [False, True])
+def test_flat_bands_are_peaks_that_hold_their_states(projected):
+    energies = np.full((3, 3, 1, 2), [-1.2345, 2.0])
+    shares = np.full((*energies.shape, 1), 0.25) if projected else None
+    dos = np.atleast_2d(compute_dos_tetrahedron(energies, CELL, GRID, projections=shares))[0]
+    assert integral(dos) == pytest.approx(1.0 if projected else 4.0)
+    assert (GRID[np.argmax(dos[:2000])], GRID[2000 + np.argmax(dos[2000:])]) == pytest.approx((-1.2345, 2.0), abs=0.01)
+
+
+def test_the_states_below_the_fermi_level_hold_the_electrons(graphene):
+    mesh = make_mesh((30, 30, 1), gamma=True)
+    energies = compute_bands(*graphene, mesh.kpts)
+    grid = np.linspace(-8, 0, 4001)
+    dos = compute_dos_tetrahedron(mesh.unfold(energies), CELL, grid)
+    assert abs(np.trapezoid(dos, grid) - 2) < 2e-3
+    assert dos[-1] < 0.01  # vanishes at the Dirac point
+
+
 def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="finite"):
+        compute_dos([[np.nan]], [1.0], GRID, width=0.1)
+    with pytest.raises(ValueError, match="finite"):
+        compute_dos_tetrahedron(mesh_energies((2, 2, 2)) * np.nan, CELL, GRID)
     with pytest.raises(ValueError, match="positive width"):
         compute_dos([[0.0]], [1.0], GRID, width=0.0)
     with pytest.raises(ValueError, match="expected energies"):

@@ -11,6 +11,7 @@ from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.bloch import BlochError
 from ase_tracegrad.electronic.eigen import solve_bands
 from ase_tracegrad.electronic.resources import ProblemTooLargeError
+from ase_tracegrad.electronic.space_group import spin_rotation
 from tests.electronic.lattice_models import random_model
 
 
@@ -65,6 +66,22 @@ def test_gauge_periodicity_and_time_reversal(kpts):
     assert np.abs(compute_bands(h + 13.08 * s, s, kpts) - 13.08 - bands).max() < 1e-11
     assert np.abs(compute_bands(h, s, kpts + np.array([1, -2, 3])) - bands).max() < 1e-11
     assert np.abs(compute_bands(h, s, -kpts) - bands).max() < 1e-11
+
+
+@pytest.mark.parametrize("spinor", [False, True])
+def test_a_rotated_crystal_has_the_same_bands(kpts, spinor):
+    """Blocks turned with their orbitals and spins: D H D^+ at the same fractional k."""
+    h, s = random_model(((0, 1, 2), (0, 3)), spinor=spinor, overlap=0.02)
+    rotation = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
+
+    def turn(matrix):
+        turns = [matrix.layout.rotation(a, rotation) for a in range(2)]
+        if matrix.n_spin == 2:
+            turns = [np.kron(spin_rotation(rotation), d) for d in turns]
+        blocks = {(i, j, r): turns[i] @ block @ turns[j].conj().T for (i, j, r), block in matrix.items()}
+        return BlockMatrix.from_blocks(matrix.layout, blocks, matrix.spin)
+
+    assert np.abs(compute_bands(turn(h), turn(s), kpts) - compute_bands(h, s, kpts)).max() < 1e-10
 
 
 def near_singular_model(smallest: float):
