@@ -1,6 +1,7 @@
 """What the calculator adds to ASE's protocol: matrices, batches, gap, density of states, clear errors."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from ase.build import bulk, graphene
 from ase.calculators.calculator import InputError
 from ase.spectrum.dosdata import GridDOSData
 
-from ase_tracegrad import TraceGradCalculator, batching, compute_bands, compute_overlap
+from ase_tracegrad import BlockMatrix, TraceGradCalculator, batching, compute_bands, compute_overlap
 from ase_tracegrad.batching import OutOfDomainWarning
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic_structure import ElectronicStructure
@@ -289,3 +290,24 @@ def test_electronic_structure_of_dft_labels(graphene_store):
     assert gap.direct_gap < 2e-3
     assert np.allclose(gap.k_direct, [1 / 3, 1 / 3, 0])
     assert solved.find_fermi_level(mesh, edges=[[1 / 3, 1 / 3, 0]]) == pytest.approx((gap.vbm + gap.cbm) / 2, abs=1e-9)
+
+
+def test_spinors_hold_one_electron_per_state():
+    """Without spin-orbit coupling a spinor Hamiltonian has every band twice, and nothing else may change."""
+    calc = TraceGradCalculator(StandInPredictor())
+    sample = calc.sample(bulk("Si"))
+    empty = {key: np.zeros_like(block) for key, block in sample.hamiltonian.items()}
+    both = {key: np.block([[block, empty[key]], [empty[key], block]]) for key, block in sample.hamiltonian.items()}
+    doubled = replace(sample, hamiltonian=BlockMatrix.from_blocks(sample.hamiltonian.layout, both, "spinor"))
+    scalar, spinor = ElectronicStructure(sample), ElectronicStructure(doubled)
+    mesh, grid = make_mesh((3, 3, 3)), np.linspace(-20, 10, 301)
+    assert (scalar.spin_degeneracy, spinor.spin_degeneracy) == (2, 1)
+    level = spinor.find_fermi_level(mesh)
+    assert level == pytest.approx(scalar.find_fermi_level(mesh), abs=1e-9)
+    assert spinor.find_band_gap(mesh.kpts).gap == pytest.approx(scalar.find_band_gap(mesh.kpts).gap, abs=1e-9)
+    occupations = spinor.occupations(spinor.energies(mesh.kpts), level)
+    assert occupations.max() == 1
+    assert mesh.weights @ occupations.sum(axis=1) == pytest.approx(8)
+    for width in (0.1, 0.0):
+        expected = scalar.compute_dos(mesh, grid, width=width)
+        assert np.allclose(spinor.compute_dos(mesh, grid, width=width), expected, atol=1e-6 * expected.max())

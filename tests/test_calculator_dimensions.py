@@ -4,16 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ase.db
 import numpy as np
 import pytest
 from ase.build import graphene, molecule
 from ase.calculators.calculator import get_calculator_class
 from ase.dft.bandgap import bandgap
-from ase.io import read, write
+from ase.io import write
 from ase.spectrum.band_structure import calculate_band_structure
 
 from ase_tracegrad import TraceGradCalculator
-from tests.calculator_cases import EMBEDDED, every_sheet, needs_embedded, no_energy_warning
+from tests.calculator_cases import EMBEDDED, every_sheet, needs_embedded, no_energy_warning, write_untrained_model
 from tests.standin_model import StandInPredictor
 
 pytestmark = no_energy_warning
@@ -77,14 +78,30 @@ def test_registered_name_makes_a_calculator():
     assert TraceGradCalculator.nolabel
 
 
-@needs_embedded
-def test_ase_run(tmp_path):
+@pytest.mark.parametrize("model", ["untrained", pytest.param(EMBEDDED, marks=needs_embedded)])
+def test_ase_run(model, tmp_path, graphene_store):
+    parameters = "kpts=2,2,1"
+    if model == "untrained":
+        write_untrained_model(tmp_path / "untrained.safetensors", graphene_store.basis)
+        parameters += ",model=untrained.safetensors"
     write(tmp_path / "sheet.traj", graphene(a=2.46, vacuum=5.0))
-    command = [ASE, "run", "tracegrad", "sheet.traj", "-p", "kpts=2,2,1", "-o", "out.traj"]
+    command = [ASE, "run", "tracegrad", "sheet.traj", "-p", parameters, "-o", "out.json"]
     command += ["--after", "print('level', atoms.calc.get_fermi_level())"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "level" in result.stdout
-    assert len(read(tmp_path / "out.traj")) == 2
+    row = ase.db.connect(tmp_path / "out.json").get(1)
+    assert (row.natoms, row.calculator, row.get("energy")) == (2, "tracegrad", None)
+
+
+def test_a_database_row_holds_what_makes_the_calculator_again(tmp_path, graphene_store):
+    write_untrained_model(tmp_path / "untrained.safetensors", graphene_store.basis)
+    atoms = graphene(a=2.46, vacuum=5.0)
+    atoms.calc = TraceGradCalculator(tmp_path / "untrained.safetensors", kpts=(3, 2, 1))
+    database = ase.db.connect(tmp_path / "rows.db")
+    row = database.get(database.write(atoms))
+    again = row.toatoms()
+    again.calc = get_calculator_class(row.calculator)(**row.calculator_parameters)
+    assert np.allclose(again.calc.get_eigenvalues(0)[:8], atoms.calc.get_eigenvalues(0)[:8], atol=1e-4)
 
 
 def test_ase_lists_the_plugin_and_the_format():
