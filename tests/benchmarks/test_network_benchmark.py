@@ -1,0 +1,84 @@
+"""The network benchmark at its smallest sizes; its reference network is checked to be what it claims."""
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from ase_tracegrad.blocks import BlockMatrix
+from ase_tracegrad.graph import build_graph
+from ase_tracegrad.nn.assembly import to_block_matrices
+from ase_tracegrad.nn.batch import make_batch
+from ase_tracegrad.nn.coupling import CommonShells
+from ase_tracegrad.nn.network import Prediction
+from ase_tracegrad.structure import Structure
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """benchmarks/network.py as a module; it imports its neighbour by bare name, as when it is run."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    yield importlib.import_module("network")
+    for name in ("network", "tensor_product_network"):
+        sys.modules.pop(name, None)
+
+
+def test_linear(benchmark):
+    row = benchmark.measure_linear(2, channels=3, edges=5, repeats=1)
+    assert row["parameters"]["equal"] == row["parameters"]["o2"] > row["parameters"]["usual"]
+    assert row["equal_over_o2"] == pytest.approx(row["cpu_seconds"]["equal"] / row["cpu_seconds"]["o2"])
+    assert set(row["cpu_seconds"]) == {"o2_in_frame", "o2", "equal", "usual"}
+
+
+def test_network(benchmark):
+    row = benchmark.measure_network(benchmark.SMALLEST, repeat=1, repeats=1)
+    assert (row["atoms"], row["pairs"]) == (2, 6)
+    names = {"o2", "o2_tracegrad_pairs", "o2_tracegrad_everywhere", "tensor_products"}
+    for key in ("parameters", "training_cpu_seconds", "inference_cpu_seconds", "saved_bytes_per_pair"):
+        assert set(row[key]) == names
+        assert all(value > 0 for value in row[key].values())
+    assert row["saved_ratio"] == pytest.approx(row["saved_bytes_per_pair"]["tensor_products"] / row["saved_bytes_per_pair"]["o2"])
+
+
+def test_the_full_size_is_the_one_of_the_gates(benchmark):
+    """8-atom graphene with about 480 pairs, s2p2d1."""
+    batch, directions = benchmark.make_graphene_batch(benchmark.DEEPH_E3, 4)
+    assert batch.n_atoms == 8
+    assert 460 < batch.n_pairs < 500
+    assert batch.n_near == batch.n_pairs
+    assert directions.norm(dim=1).numpy() == pytest.approx(batch.distance.numpy(), rel=1e-6)
+    assert CommonShells(benchmark.BASIS, [6]).size == 13
+
+
+def test_saved_bytes_counts_every_storage_once(benchmark):
+    layer = torch.nn.Linear(10, 10, bias=False)
+    x = torch.randn(7, 10, requires_grad=True)
+    # x is kept for the weight, its product for the square; the weight itself is a parameter.
+    assert benchmark.saved_bytes(lambda: layer(x).square().sum(), layer) == 2 * 7 * 10 * 4
+
+
+def test_the_reference_network_is_equivariant(benchmark):
+    config = replace(benchmark.SMALLEST, hidden="3x0e+2x1o+1x1e+2x2e+1x2o", cutoff=3.0, message_cutoff=3.0, n_blocks=2)
+    shells = CommonShells(benchmark.BASIS, [6])
+    torch.manual_seed(0)
+    network = benchmark.TensorProductNetwork(config, shells).float()
+    structure = Structure([6, 6, 6], [[0, 0, 0], [1.3, 0.2, 0.1], [0.3, 1.4, -0.5]], np.zeros((3, 3)), [False] * 3)
+
+    def predict(structure) -> BlockMatrix:
+        graph = build_graph(structure, {6: 1.5})
+        batch = make_batch([graph], [6], message_cutoff=3.0, lmax=4, dtype=torch.float32)
+        directions = torch.from_numpy(graph.vectors[graph.n_onsite :][batch.pair_order]).float()
+        return to_block_matrices([graph], batch, Prediction(*network(batch, directions)), benchmark.BASIS, shells)[0]
+
+    before = predict(structure)
+    assert before.is_hermitian(1e-6)
+    for rotation in (Rotation.random(random_state=0).as_matrix(), -np.eye(3)):
+        after = predict(replace(structure, positions=structure.positions @ rotation.T))
+        for (i, j, r), block in before.items():
+            expected = before.layout.rotation(i, rotation) @ block @ before.layout.rotation(j, rotation).T
+            assert np.abs(after.block(i, j, r) - expected).max() < 1e-5 * max(1, np.abs(before.values).max())
