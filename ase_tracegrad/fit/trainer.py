@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import time
 from pathlib import Path
 
@@ -224,7 +225,10 @@ class Trainer:
         path = self.out / STATE_FILE
         if not path.is_file():
             raise FileNotFoundError(f"nothing to resume: no {path}")
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{path} is damaged, start the run anew: {error}") from error
         if json.loads(state["config"]) != json.loads(json.dumps(config_to_dict(self.config))):
             raise ValueError(f"{path} was written with other settings: use the same configuration, or another 'out'")
         self.network.load_state_dict(state["network"])

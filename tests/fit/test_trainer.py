@@ -137,6 +137,16 @@ def test_resume_refuses_other_settings_and_empty_folders(store, tmp_path):
         make_trainer(store, tmp_path, schedule={"epochs": 9}).resume()
 
 
+@pytest.mark.parametrize("kept", [0, 100, 0.5])
+def test_resume_refuses_a_damaged_state(store, tmp_path, kept):
+    trainer = make_trainer(store, tmp_path)
+    trainer.save_state()
+    content = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(content[: kept if kept >= 1 else int(kept * len(content))])
+    with pytest.raises(ValueError, match=r"state\.pt is damaged, start the run anew"):
+        trainer.resume()
+
+
 def test_what_a_run_writes(store, tmp_path):
     trainer = make_trainer(store, tmp_path, **EVERYTHING)
     trainer.run(progress=False)
