@@ -29,6 +29,7 @@ __all__ = [
     "compute_overlap",
     "load_model",
     "read",
+    "read_basis",
 ]
 
 
