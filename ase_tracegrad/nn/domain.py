@@ -65,38 +65,33 @@ def check_domain(graph: NeighborGraph, elements: list[int], domain: dict[str, An
     return warnings
 
 
-def _pair_keys(graph: NeighborGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Off-site pairs: first atom, distance, and a text 'C-C' with the symbols in the order of atomic numbers."""
+def _pair_types(graph: NeighborGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Off-site pairs by growing distance: first atom, distance, index of the pair type; and the types, 'C-C'."""
     n = graph.n_onsite
     pairs = graph.pairs[n:]
-    distance = np.linalg.norm(graph.vectors[n:], axis=1)
     numbers = np.sort(graph.structure.numbers[pairs], axis=1)
-    keys = np.array([f"{symbol_of(a)}-{symbol_of(b)}" for a, b in numbers.tolist()], dtype=object)
-    return pairs[:, 0], distance, keys
+    types, index = np.unique(numbers, axis=0, return_inverse=True)
+    names = [f"{symbol_of(a)}-{symbol_of(b)}" for a, b in types.tolist()]
+    return pairs[:, 0], np.linalg.norm(graph.vectors[n:], axis=1), index.ravel(), names
 
 
 def _nearest_by_pair(graph: NeighborGraph) -> dict[str, float]:
-    _, distance, keys = _pair_keys(graph)
-    return {key: float(distance[keys == key].min()) for key in sorted(set(keys))}
+    _, distance, index, names = _pair_types(graph)
+    return {name: float(distance[index == k].min()) for k, name in enumerate(names)}
 
 
 def _nearest_per_atom(graph: NeighborGraph) -> dict[str, np.ndarray]:
     """Distance of the nearest neighbour of every atom that has one, by the pair type of that neighbour."""
-    first, distance, keys = _pair_keys(graph)
-    nearest: dict[str, list[float]] = {}
-    seen: set[int] = set()
-    for row in np.argsort(distance, kind="stable"):
-        atom = int(first[row])
-        if atom not in seen:
-            seen.add(atom)
-            nearest.setdefault(keys[row], []).append(float(distance[row]))
-    return {key: np.array(values) for key, values in nearest.items()}
+    first, distance, index, names = _pair_types(graph)
+    _, rows = np.unique(first, return_index=True)  # the first row of an atom is its nearest neighbour
+    return {name: distance[rows[index[rows] == k]] for k, name in enumerate(names) if (index[rows] == k).any()}
 
 
 def _coordination(graph: NeighborGraph, radius: dict[str, float]) -> dict[str, np.ndarray]:
     """Neighbours of every atom within the radius of each pair type, by element."""
-    first, distance, keys = _pair_keys(graph)
-    near = distance < np.array([radius.get(key, 0.0) for key in keys]) if len(keys) else np.zeros(0, dtype=bool)
+    first, distance, index, names = _pair_types(graph)
+    limits = np.array([radius.get(name, 0.0) for name in names])
+    near = distance < limits[index] if names else np.zeros(0, dtype=bool)
     counts = np.bincount(first[near], minlength=graph.n_onsite)
     numbers = graph.structure.numbers
     return {symbol_of(int(z)): counts[numbers == z] for z in np.unique(numbers)}
