@@ -123,7 +123,7 @@ class Channels:
                 else:
                     lower.append(first)
                     upper.append(second)
-            orders.append(torch.cat(lower + upper, dim=1).view(len(orders[0]), 2, -1))
+            orders.append(torch.cat(lower + upper, dim=1).view(len(orders[0]), 2, self.tail(m)))
         return orders
 
     def to_rows(self, orders: Orders) -> Rows:
@@ -133,7 +133,7 @@ class Channels:
         for l, centre in enumerate(orders[0].split(self.counts, dim=1)):
             components[l].append(centre)
         for m in range(1, self.lmax + 1):
-            parts = orders[m].reshape(n_pairs, -1).split(2 * self.counts[m:], dim=1)
+            parts = orders[m].reshape(n_pairs, 2 * self.tail(m)).split(2 * self.counts[m:], dim=1)
             tail = len(parts) // 2
             for l, first, second in zip(range(m, self.lmax + 1), parts[:tail], parts[tail:], strict=True):
                 if self.pseudo[l]:
