@@ -5,7 +5,8 @@
 linear: one O2Linear against FullyConnectedTensorProduct with the harmonics of the edge, forward and backward, 32 channels of
 every l of natural parity, 480 edges; the time of O2Linear includes turning the features into and out of the edge frames.
 'equal' has the same number of free parameters (all filters lf <= 2 l), 'usual' only filters lf <= l.
-network: training step and inference at DeepH-E3's default irreps on 8-atom graphene, with and without TraceGrad.
+network: training step and inference at DeepH-E3's default irreps on 8-atom graphene; 'two' has TraceGrad on the pairs of the
+last two blocks, 'all' on nodes and pairs of every block, with trace decoders.
 CPU times are process times, the least of several; cases alternate, so a busy machine slows all of them alike.
 """
 
@@ -40,7 +41,7 @@ from ase_tracegrad.structure import Structure
 
 BASIS = Basis({6: AtomicBasis(6, (0, 0, 1, 1, 2), (), 4.0)}, "s2p2d1")
 PLAIN = TraceGradConfig(nodes=False, edges=False, decoder=False)
-PAIRS_ONLY = TraceGradConfig(nodes=False, edges=True)
+ON_PAIRS = TraceGradConfig(nodes=False, decoder=False)
 EVERYWHERE = TraceGradConfig()
 DEEPH_E3 = NetworkConfig(
     cutoff=7.2,
@@ -136,22 +137,30 @@ def make_graphene_batch(config: NetworkConfig, lmax: int, repeat: int = 2) -> tu
     return batch, torch.from_numpy(graph.vectors[graph.n_onsite :][batch.pair_order]).float()
 
 
-def measure_network(config: NetworkConfig = DEEPH_E3, repeat: int = 2, repeats: int = 5) -> dict:
-    """CPU seconds of a training step and of inference, and activations kept for the backward pass."""
+def make_networks(config: NetworkConfig) -> dict[str, torch.nn.Module]:
+    """The networks to compare, float32."""
     torch.manual_seed(0)
     networks: dict[str, torch.nn.Module] = {
         name: HamiltonianNetwork(replace(config, tracegrad=c), BASIS, [6]).float()
-        for name, c in (("o2", PLAIN), ("o2_tracegrad_pairs", PAIRS_ONLY), ("o2_tracegrad_everywhere", EVERYWHERE))
+        for name, c in (("o2", PLAIN), ("o2_tracegrad_two", ON_PAIRS), ("o2_tracegrad_all", EVERYWHERE))
     }
+    for block in networks["o2_tracegrad_two"].blocks[:-2]:
+        block.edge_tracegrad = None
+    networks["tensor_products"] = TensorProductNetwork(config, networks["o2"].shells).float()
+    return networks
+
+
+def measure_network(config: NetworkConfig = DEEPH_E3, repeat: int = 2, repeats: int = 5) -> dict:
+    """CPU seconds of a training step and of inference, and activations kept for the backward pass."""
+    networks = make_networks(config)
     lmax = networks["o2"].lmax
     batch, directions = make_graphene_batch(config, lmax, repeat)
-    networks["tensor_products"] = TensorProductNetwork(config, networks["o2"].shells).float()
     labels = torch.randn(batch.n_pairs, 13, 13), torch.randn(batch.n_atoms, 13, 13)
 
     def forward(name: str) -> list[torch.Tensor]:
         if name == "tensor_products":
             return list(networks[name](batch, directions))
-        prediction = networks[name](batch, with_traces="tracegrad" in name)
+        prediction = networks[name](batch, with_traces=True)
         return [x for x in vars(prediction).values() if x is not None]
 
     def loss(name: str) -> torch.Tensor:
@@ -181,11 +190,11 @@ def measure_network(config: NetworkConfig = DEEPH_E3, repeat: int = 2, repeats: 
         "inference_cpu_seconds": inference,
         "saved_bytes_per_pair": saved,
         "training_ratio": train["tensor_products"] / train["o2"],
-        "training_ratio_with_tracegrad_pairs": train["tensor_products"] / train["o2_tracegrad_pairs"],
+        "training_ratio_with_tracegrad_two": train["tensor_products"] / train["o2_tracegrad_two"],
         "inference_ratio": inference["tensor_products"] / inference["o2"],
         "saved_ratio": saved["tensor_products"] / saved["o2"],
-        "tracegrad_overhead_per_block": (train["o2_tracegrad_pairs"] / train["o2"] - 1) / config.n_blocks,
-        "tracegrad_overhead_everywhere": train["o2_tracegrad_everywhere"] / train["o2"] - 1,
+        "tracegrad_overhead_two": train["o2_tracegrad_two"] / train["o2"] - 1,
+        "tracegrad_overhead_all": train["o2_tracegrad_all"] / train["o2"] - 1,
     }
 
 
@@ -207,15 +216,36 @@ def saved_bytes(loss, network: torch.nn.Module) -> int:
     return sum(kept.values())
 
 
+def compare_with_gates(linear: list[dict], network: dict) -> dict:
+    """The speed gates: target and what was found; a saving or an overhead is a fraction."""
+    gates = {
+        "training step, times faster": (8, network["training_ratio"]),
+        "inference, times faster": (8, network["inference_ratio"]),
+        "training with TraceGrad in two blocks, times faster": (7, network["training_ratio_with_tracegrad_two"]),
+        "saved activations, at most": (0.25, 1 / network["saved_ratio"]),
+        "TraceGrad overhead, at most": (0.25, network["tracegrad_overhead_two"]),
+    }
+    for row, target in zip(linear, (7, 14), strict=True):
+        gates[f"linear map l = {row['lmax']}, usual filters, times faster"] = (target, row["usual_over_o2"])
+    return {name: {"target": target, "found": found} for name, (target, found) in gates.items()}
+
+
 def describe_machine() -> dict:
-    """Commit, machine and versions that the numbers belong to."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    """Commit, machine and versions that the numbers belong to; uncommitted: whether the network differed from the commit."""
+
+    def git(*arguments: str) -> str:
+        call = subprocess.run(["git", *arguments], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+        return call.stdout.strip()
+
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
     )
     versions = {"python": platform.python_version(), **{name: version(name) for name in ("torch", "e3nn", "numpy")}}
-    return {"commit": commit.stdout.strip(), "machine": cpu, "threads": 1, "versions": versions}
+    uncommitted = bool(git("status", "--porcelain", "--", "ase_tracegrad/nn", "benchmarks/network.py"))
+    load = os.getloadavg()[0]
+    commit = git("rev-parse", "HEAD")
+    return {"commit": commit, "uncommitted": uncommitted, "machine": cpu, "threads": 1, "load": load, "versions": versions}
 
 
 def main():
@@ -224,10 +254,9 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "network.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    result = describe_machine() | {
-        "linear": [measure_linear(lmax, repeats=options.repeats) for lmax in (4, 6)],
-        "network": measure_network(repeats=options.repeats),
-    }
+    linear = [measure_linear(lmax, repeats=options.repeats) for lmax in (4, 6)]
+    network = measure_network(repeats=options.repeats)
+    result = describe_machine() | {"gates": compare_with_gates(linear, network), "linear": linear, "network": network}
     print(json.dumps(result, indent=1))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -38,11 +38,30 @@ def test_linear(benchmark):
 def test_network(benchmark):
     row = benchmark.measure_network(benchmark.SMALLEST, repeat=1, repeats=1)
     assert (row["atoms"], row["pairs"]) == (2, 6)
-    names = {"o2", "o2_tracegrad_pairs", "o2_tracegrad_everywhere", "tensor_products"}
+    names = {"o2", "o2_tracegrad_two", "o2_tracegrad_all", "tensor_products"}
     for key in ("parameters", "training_cpu_seconds", "inference_cpu_seconds", "saved_bytes_per_pair"):
         assert set(row[key]) == names
         assert all(value > 0 for value in row[key].values())
     assert row["saved_ratio"] == pytest.approx(row["saved_bytes_per_pair"]["tensor_products"] / row["saved_bytes_per_pair"]["o2"])
+
+
+def test_gates(benchmark):
+    linear = [{"lmax": 4, "usual_over_o2": 9.0}, {"lmax": 6, "usual_over_o2": 20.0}]
+    ratios = "training_ratio inference_ratio training_ratio_with_tracegrad_two saved_ratio tracegrad_overhead_two".split()
+    gates = benchmark.compare_with_gates(linear, dict(zip(ratios, (9.0, 10.0, 8.0, 5.0, 0.2), strict=True)))
+    assert gates["training step, times faster"] == {"target": 8, "found": 9.0}
+    assert gates["saved activations, at most"] == {"target": 0.25, "found": 0.2}
+    assert gates["linear map l = 6, usual filters, times faster"] == {"target": 14, "found": 20.0}
+    assert set(benchmark.describe_machine()) == {"commit", "uncommitted", "machine", "threads", "load", "versions"}
+
+
+def test_tracegrad_stands_in_the_last_two_blocks(benchmark):
+    networks = benchmark.make_networks(replace(benchmark.SMALLEST, n_blocks=3))
+    present = [(b.node_tracegrad is not None, b.edge_tracegrad is not None) for b in networks["o2_tracegrad_two"].blocks]
+    assert present == [(False, False), (False, True), (False, True)]
+    assert networks["o2_tracegrad_two"].offsite_trace is None
+    assert networks["o2_tracegrad_all"].offsite_trace is not None
+    assert all(b.edge_tracegrad is None for b in networks["o2"].blocks)
 
 
 def test_the_full_size_is_the_one_of_the_gates(benchmark):
