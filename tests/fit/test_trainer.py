@@ -17,7 +17,7 @@ from tests.fit.cases import make_sample, make_training_config, write_store
 
 EVERYTHING = {
     "loss": {"onsite_weight": 2.0, "band_weight": 0.3, "band_start": 0.3, "band_kpts": 3, "trace_decay": True},
-    "optimizer": {"batch_size": 2},
+    "optimizer": {"batch_size": 2, "clip": 0.5},  # every step is clipped
 }
 
 
@@ -102,6 +102,19 @@ def test_a_resumed_run_is_bit_exact(store, tmp_path, monkeypatch, kind):
     logs = [[{k: v for k, v in row.items() if k != "cpu_seconds"} for row in read_log(tmp_path / d)] for d in ("whole", "broken")]
     assert logs[0] == logs[1]
     assert [row["epoch"] for row in logs[0]] == ["1", "2", "3", "4"]
+
+
+def test_a_state_holds_what_decides_the_next_step(store, tmp_path):
+    trainer = make_trainer(store, tmp_path)
+    trainer.epoch, trainer.step, trainer.running_norm, trainer.seconds = 3, 17, 0.25, 4.5
+    trainer.plateau = {"factor": 0.5, "best": 1.25, "waited": 2}
+    trainer.order.manual_seed(5)
+    trainer.save_state()
+    resumed = make_trainer(store, tmp_path)
+    resumed.resume()
+    for name in ("epoch", "step", "running_norm", "seconds", "plateau"):
+        assert getattr(resumed, name) == getattr(trainer, name), name
+    assert torch.equal(resumed.order.get_state(), trainer.order.get_state())
 
 
 def test_rows_after_the_saved_state_are_dropped(store, tmp_path):

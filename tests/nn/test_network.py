@@ -251,7 +251,8 @@ def test_torch_compile_takes_one_element_as_one_graph():
     backend is used because code generation takes minutes: inductor was run once by hand, forward equal to 5e-7 and backward;
     146 s and 226 s to compile a network of one block on a busy core. Every structure has other shapes, so the package
     itself does not compile."""
-    predictor = make_predictor((6,), n_blocks=1)
+    small = "4x0e+2x1o+1x1e+1x2e"
+    predictor = make_predictor((6,), n_blocks=1, hidden=small, edge_last=small, node_last=small, final_node_update=False)
     structure, network = Structure([6, 6], [[0, 0, 0], [1.4, 0, 0]], *NO_CELL), predictor.network
     batch = make_batch([predictor.graph(structure)], [6], message_cutoff=3.0, lmax=network.lmax, dtype=torch.float64)
     compiled = torch.compile(network, backend="eager", fullgraph=True)
