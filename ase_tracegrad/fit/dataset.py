@@ -51,9 +51,7 @@ def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: t
         atoms = exists[batch.species]
         onsite_mask = atoms[:, :, None] * atoms[:, None, :]
         offsite_mask = atoms[batch.receiver][:, :, None] * atoms[batch.sender][:, None, :]
-    return LabelledGraph(
-        name, sample, graph, batch, offsite, onsite, offsite_overlap, onsite_overlap, offsite_mask, onsite_mask
-    )
+    return LabelledGraph(name, sample, graph, batch, offsite, onsite, offsite_overlap, onsite_overlap, offsite_mask, onsite_mask)
 
 
 def load_labelled(path, network: HamiltonianNetwork, splits: Iterable[str], *, limit: int = 0) -> dict[str, list[LabelledGraph]]:

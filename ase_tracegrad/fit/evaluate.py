@@ -26,7 +26,7 @@ def evaluate_model(predictor: Predictor, samples: Iterable[tuple[str, str, Sampl
         predicted = predictor.predict([sample.structure])[0]
         seconds = time.perf_counter() - start
         elements = hamiltonian_error(predicted, sample)
-        bands = BandReference(sample).error(predicted, elements.mu)
+        bands = BandReference(sample).error(predicted, elements)
         groups.setdefault(group, []).append((elements, bands))
         structures[name] = {"group": group, "seconds": seconds, "mu": elements.mu, **pool_errors([elements], [bands])}
     pooled = {group: pool_errors([e for e, _ in rows], [b for _, b in rows]) for group, rows in groups.items()}

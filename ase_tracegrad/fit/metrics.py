@@ -6,6 +6,7 @@ import numpy as np
 
 from ..blocks import BlockMatrix
 from ..electronic.bands import compute_bands
+from ..electronic.eigen import solve_bands
 from ..electronic.kmesh import make_mesh
 from ..io.sample import Sample
 
@@ -87,15 +88,23 @@ class BandReference:
         self.energies = compute_bands(sample.hamiltonian, sample.overlap, self.mesh.kpts)
         self.counted = self.energies < sample.info["fermi_level"] + above_fermi
 
-    def error(self, predicted: BlockMatrix, mu: float = 0.0) -> BandError:
-        """Bands of the prediction with the exact overlap; mu (meV) is removed in the aligned figure."""
-        energies = compute_bands(predicted, self.sample.overlap, self.mesh.kpts)
-        error = 1000 * (energies - self.energies)
-        weights = np.broadcast_to(self.mesh.weights[:, None], error.shape)[self.counted]
-        counted = error[self.counted]
+    def error(self, predicted: BlockMatrix, elements: HamiltonianError | None = None) -> BandError:
+        """Bands of the prediction with the exact overlap; the aligned figure is without the shift elements.mu.
+
+        The solver is told the mean error of H, as the calculator tells it the one in the model's card: where S is
+        nearly singular it drops the modes that this error would turn into ghost states.
+        """
+        elements = elements or hamiltonian_error(predicted, self.sample)
+        energies = solve_bands(predicted, self.sample.overlap, self.mesh.kpts, hamiltonian_error=elements.all / 1000).energies
+        n = min(energies.shape[1], self.energies.shape[1])
+        if self.counted[:, n:].any():
+            raise ValueError(f"{self.energies.shape[1] - n} modes of S were dropped, too many to compare all states that count")
+        error, inside = 1000 * (energies[:, :n] - self.energies[:, :n]), self.counted[:, :n]
+        weights = np.broadcast_to(self.mesh.weights[:, None], error.shape)[inside]
+        counted = error[inside]
         return BandError(
             sum_of_squares=float(weights @ counted**2),
-            sum_of_squares_aligned=float(weights @ (counted - mu) ** 2),
+            sum_of_squares_aligned=float(weights @ (counted - elements.mu) ** 2),
             weight=float(weights.sum()),
             largest=float(np.abs(counted).max()),
         )

@@ -143,9 +143,7 @@ class Trainer:
     def _bloch_states(self, graph: LabelledGraph) -> BlochStates:
         if graph.name not in self.states:
             shells, loss = self.network.shells, self.config.loss
-            index = np.concatenate(
-                [a * shells.size + shells.index[int(z)] for a, z in enumerate(graph.sample.structure.numbers)]
-            )
+            index = np.concatenate([a * shells.size + shells.index[int(z)] for a, z in enumerate(graph.sample.structure.numbers)])
             self.states[graph.name] = make_bloch_states(graph, index, loss.band_kpts, loss.band_above_fermi, self.config.seed)
         return self.states[graph.name]
 
@@ -198,7 +196,7 @@ class Trainer:
             matrix = to_block_matrices([graph.graph], graph.batch, prediction, graph.sample.basis, self.network.shells)[0]
             elements.append(hamiltonian_error(matrix, graph.sample))
             if k < len(references):
-                bands.append(references[k].error(matrix, elements[-1].mu))
+                bands.append(references[k].error(matrix, elements[-1]))
         return pool_errors(elements, bands)
 
     def save_state(self):

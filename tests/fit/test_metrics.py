@@ -46,7 +46,7 @@ def test_energy_zero(sample):
     assert error.mu == pytest.approx(25.0)
     assert error.gauge == pytest.approx(0, abs=1e-10)
     assert error.all == pytest.approx(25 * np.abs(sample.overlap.values).mean())
-    bands = BandReference(sample).error(predicted, error.mu)
+    bands = BandReference(sample).error(predicted, error)
     assert bands.largest == pytest.approx(25.0, abs=1e-6)
     pooled = pool_errors([error], [bands])
     assert pooled["band_rmse"] == pytest.approx(25.0, abs=1e-6)
