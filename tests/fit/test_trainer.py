@@ -230,7 +230,7 @@ def test_gradients_are_clipped_at_a_multiple_of_their_running_norm(store, tmp_pa
 
 
 def test_average_follows_the_network(store, tmp_path):
-    trainer = make_trainer(store, tmp_path, optimizer={"ema": 0.5})
+    trainer = make_trainer(store, tmp_path, optimizer={"ema": 0.25})
     trainer.step = 1000
     old = [p.clone() for p in trainer.average.parameters()]
     with torch.no_grad():
@@ -238,7 +238,7 @@ def test_average_follows_the_network(store, tmp_path):
             p.add_(1.0)
     trainer._update_average()
     for a, b in zip(trainer.average.parameters(), old, strict=True):
-        assert torch.allclose(a, b + 0.5, atol=1e-6)
+        assert torch.allclose(a, b + 0.75, atol=1e-6)
 
 
 def test_without_tracegrad_and_standardisation(store, tmp_path):
