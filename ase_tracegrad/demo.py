@@ -36,7 +36,7 @@ def run_demo(out="demo-output", model: str = "graphene-pbe") -> dict:
     # The smallest gap of the primitive cell, on a mesh that does not know of K; special points are always added.
     primitive = _atoms(references[0])
     gap = calc.band_gap(atoms=primitive, kpts=(24, 24, 1))
-    print(f"primitive cell: {gap}" + ("  (this is K)" if _is_k(gap.k_direct) else ""))
+    print(f"primitive cell: {gap}")
     figures["gap"] = {"direct_gap": gap.direct_gap, "k": gap.k_direct.tolist(), "kind": gap.kind}
     _draw(calc, references, out)
     print(f"wrote {out / 'bands.png'} and {out / 'dos.png'}")
@@ -93,12 +93,3 @@ def _reference(entry: dict) -> BandStructure:
     special = {name: np.array(k) for name, k in entry["special_points"].items()}
     path = BandPath(_atoms(entry).cell, kpts=np.array(entry["kpts"]), special_points=special, path=entry["path"])
     return BandStructure(path, np.array(entry["energies"])[None], reference=entry["fermi_level"])
-
-
-def _is_k(k) -> bool:
-    """Whether a k-point is +-(1/3, 1/3, 0) up to a reciprocal vector."""
-    for sign in (1, -1):
-        difference = sign * np.asarray(k) - [1 / 3, 1 / 3, 0]
-        if np.abs(difference - np.rint(difference)).max() < 1e-3:
-            return True
-    return False

@@ -1,6 +1,6 @@
 """How much the labels of graphene depend on the k mesh: bands of one displaced primitive cell on several meshes, against 24 x 24.
 
-    python benchmarks/label_kpoints.py        # about two minutes, needs CP2K
+python benchmarks/label_kpoints.py        # about two minutes, needs CP2K
 """
 
 import json
@@ -30,9 +30,14 @@ def main():
         for n in MESHES:
             settings = Cp2kSettings((n, n, 1), gamma_centred=centred)
             sample = compute_labels(atoms, settings)
-            rows[f"{n}x{n} {'Gamma-centred' if centred else 'half-shifted'}"] = compute_bands(sample.hamiltonian, sample.overlap, KPTS)[:, :8]
+            rows[f"{n}x{n} {'Gamma-centred' if centred else 'half-shifted'}"] = compute_bands(
+                sample.hamiltonian, sample.overlap, KPTS
+            )[:, :8]
     reference = rows["24x24 half-shifted"]
-    result = {name: {"max_mev": 1000 * float(np.abs(e - reference).max()), "mean_mev": 1000 * float((e - reference).mean())} for name, e in rows.items()}
+    result = {
+        name: {"max_mev": 1000 * float(np.abs(e - reference).max()), "mean_mev": 1000 * float((e - reference).mean())}
+        for name, e in rows.items()
+    }
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"kpts": KPTS, "bands": 8, "reference": "24x24 half-shifted", "meshes": result}, indent=1) + "\n")
     for name, row in result.items():

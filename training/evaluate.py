@@ -28,7 +28,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--out", type=Path, default=None, help="json file (default: evaluation.json beside the model)")
+    parser.add_argument("--out", type=Path, default=None, help="json file (default: evaluation.json here)")
     parser.add_argument("--write-card", action="store_true", help="store the figures in the model's card")
     options = parser.parse_args()
     try:
@@ -44,9 +44,11 @@ def main():
         parser.exit(2, f"evaluate.py: {error}\n")
     if not result["groups"]:
         parser.exit(2, f"evaluate.py: {options.data} holds no sample of split {options.split!r}\n")
-    out = options.out or predictor.path.with_name("evaluation.json")
+    out = options.out or Path("evaluation.json")
+    card = predictor.card
+    header = {"model": card.name, "description": card.description, "training_set": card.training_set, "split": options.split}
     part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps({"model": predictor.card.name, "split": options.split, **result}, indent=1) + "\n")
+    part.write_text(json.dumps(header | result, indent=1) + "\n")
     os.replace(part, out)
     print(format_table(result["groups"]))
     if options.write_card:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..nn.network import Prediction
 from .dataset import LabelledGraph
+from .targets import TraceLabels
 
 MEV = 1000.0
 
@@ -29,11 +30,12 @@ def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor,
     return (offsite.abs().sum() + onsite_weight * onsite.abs().sum()) / count
 
 
-def trace_loss(prediction: Prediction, labels: tuple[Tensor, Tensor]) -> Tensor:
-    """Mean absolute error of the trace labels."""
-    offsite = (prediction.offsite_trace - labels[0]).abs().sum()
-    onsite = (prediction.onsite_trace - labels[1]).abs().sum()
-    return (offsite + onsite) / (labels[0].numel() + labels[1].numel())
+def trace_loss(prediction: Prediction, labels: tuple[TraceLabels, TraceLabels]) -> Tensor:
+    """Mean absolute error of the trace labels of the shell pairs that exist."""
+    offsite, onsite = labels
+    error = ((prediction.offsite_trace - offsite.values) * offsite.mask).abs().sum()
+    error = error + ((prediction.onsite_trace - onsite.values) * onsite.mask).abs().sum()
+    return error / (offsite.mask.sum() + onsite.mask.sum())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""Standardisation of the targets: the two-centre baseline, the spread of what is left, and the energy zero.
+"""Standardisation of the targets, the two-centre baseline and the spread of what is left; and the trace labels."""
 
-H and H + mu S are the same physics. ``gauge_shift`` is the one place where mu is computed.
-"""
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,10 +15,12 @@ RIDGE = 1e-4  # of the radial least squares: distances without data stay near ze
 SMOOTHING = 0.12  # Angstrom, width of the window over which a spread is averaged
 
 
-def gauge_shift(offsite: Tensor, onsite: Tensor, graph: LabelledGraph) -> Tensor:
-    """mu = <M, S> / <S, S> over the stored blocks, for M given by its off-site and on-site blocks (eV)."""
-    product = (offsite * graph.offsite_overlap).sum() + (onsite * graph.onsite_overlap).sum()
-    return product / (graph.offsite_overlap.square().sum() + graph.onsite_overlap.square().sum())
+@dataclass(frozen=True)
+class TraceLabels:
+    """values (rows, P) of P shell pairs; mask (rows, P): 1 where both atoms have the shell, 0 for the padding."""
+
+    values: Tensor
+    mask: Tensor
 
 
 @torch.no_grad()
@@ -66,8 +67,8 @@ def _average_groups(values: Tensor, group: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def trace_labels(network: HamiltonianNetwork, graph: LabelledGraph, kind: str) -> tuple[Tensor, Tensor]:
-    """T = tr(Q Q^dagger) of every shell pair, of the standardised labels: (E, P) and (N, P).
+def trace_labels(network: HamiltonianNetwork, graph: LabelledGraph, kind: str) -> tuple[TraceLabels, TraceLabels]:
+    """T = tr(Q Q^dagger) of every shell pair, of the standardised labels, off-site (E, P) and on-site (N, P).
 
     kind: 'raw', 'log' (log(1 + T)) or 'layer-norm' (over the shell pairs of each atom pair, as the authors' code does).
     """
@@ -78,14 +79,28 @@ def trace_labels(network: HamiltonianNetwork, graph: LabelledGraph, kind: str) -
     offsite = (readout.couple_offsite(graph.offsite, graph.batch) - baseline) / spread
     species = graph.batch.species
     onsite = (readout.couple_onsite(graph.onsite) - readout.onsite_mean[species]) / readout.onsite_spread[species]
+    present = torch.stack([torch.from_numpy(network.shells.shell_mask[z]) for z in network.elements]).to(offsite.dtype)
+    receiver, sender = present[species[graph.batch.receiver]], present[species[graph.batch.sender]]
+    masks = (
+        (receiver[:, :, None] * sender[:, None, :]).flatten(1),
+        (present[species][:, :, None] * present[species][:, None, :]).flatten(1),
+    )
     labels = []
-    for y in (offsite, onsite):
-        trace = y.square() @ membership
+    for y, mask in zip((offsite, onsite), masks, strict=True):
+        trace = (y.square() @ membership) * mask
         if kind == "layer-norm":
-            trace = torch.nn.functional.layer_norm(trace, (n_pairs,))
+            trace = _masked_layer_norm(trace, mask)
         elif kind == "log":
             trace = torch.log1p(trace)
         elif kind != "raw":
             raise ValueError(f"trace label must be raw, log or layer-norm, found {kind!r}")
-        labels.append(trace)
+        labels.append(TraceLabels(trace, mask))
     return labels[0], labels[1]
+
+
+def _masked_layer_norm(values: Tensor, mask: Tensor, epsilon: float = 1e-5) -> Tensor:
+    """Layer norm over the present entries of each row; absent ones stay zero."""
+    count = mask.sum(1, keepdim=True)
+    mean = (values * mask).sum(1, keepdim=True) / count
+    centred = (values - mean) * mask
+    return centred / (centred.square().sum(1, keepdim=True) / count + epsilon).sqrt()

@@ -23,7 +23,7 @@ from .config import TrainingConfig
 from .dataset import LabelledGraph, load_labelled
 from .loss import BlochStates, band_loss, element_loss, make_bloch_states, trace_loss
 from .metrics import BandReference, hamiltonian_error, pool_errors
-from .targets import fit_standardization, trace_labels
+from .targets import TraceLabels, fit_standardization, trace_labels
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,9 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig, basis: Basis, elements: list[int]):
         self.config, self.out = config, Path(config.out)
-        torch.manual_seed(config.seed)
-        self.network = HamiltonianNetwork(config.network, basis, elements).float()
+        with torch.random.fork_rng(devices=[]):  # the seed is ours, the global generator stays the user's
+            torch.manual_seed(config.seed)
+            self.network = HamiltonianNetwork(config.network, basis, elements).float()
         self.data = load_labelled(config.data, self.network, ("train", "validation"), limit=config.limit)
         if config.standardize:
             fit_standardization(self.network, self.data["train"])
@@ -60,7 +61,7 @@ class Trainer:
     def _prepare_labels(self):
         readout, loss = self.network.readout, self.config.loss
         self.envelopes = {g.name: readout.envelope(g.batch.distance) for g in self.data["train"]}
-        self.traces: dict[str, tuple[Tensor, Tensor]] = {}
+        self.traces: dict[str, tuple[TraceLabels, TraceLabels]] = {}
         if self._uses_traces:
             self.traces = {g.name: trace_labels(self.network, g, loss.trace_label) for g in self.data["train"]}
         self.states: dict[str, BlochStates] = {}
@@ -78,7 +79,9 @@ class Trainer:
     # -- the loop ----------------------------------------------------------------------------------
 
     def run(self, *, progress: bool = True) -> HamiltonianNetwork:
-        """Train to the last epoch, saving the state after each validation."""
+        """Train to the last epoch, saving the state after each validation. ValueError if the folder holds a run not resumed."""
+        if self.epoch == 0 and (self.out / STATE_FILE).exists():
+            raise ValueError(f"{self.out} holds another run: continue it with --resume, or choose another 'out'")
         self.out.mkdir(parents=True, exist_ok=True)
         _write_atomically(self.out / "config.json", json.dumps(config_to_dict(self.config), indent=1).encode())
         log.info("%d parameters, %d training structures", count_parameters(self.network), len(self.data["train"]))
@@ -206,7 +209,6 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "order": self.order.get_state(),
-            "torch_rng": torch.get_rng_state(),
             "epoch": self.epoch,
             "step": self.step,
             "running_norm": self.running_norm,
@@ -233,7 +235,6 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.order.set_state(state["order"])
-        torch.set_rng_state(state["torch_rng"])
         self.epoch, self.step, self.running_norm = state["epoch"], state["step"], state["running_norm"]
         self.plateau, self.seconds = state["plateau"], state["seconds"]
         self._truncate_log()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..basis import Basis
 from ..basis_json import basis_from_json, basis_to_json
@@ -44,7 +44,7 @@ def save_checkpoint(path, network: HamiltonianNetwork, basis: Basis, card: Model
     }
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in network.state_dict().items()}
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata=header)
+    part.write_bytes(save(tensors, metadata=header))
     os.replace(part, path)
 
 

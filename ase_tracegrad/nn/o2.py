@@ -43,7 +43,11 @@ class O2Linear(nn.Module):
             pseudo += [first + k for k in c.pseudo_index]
             first += c.total
         merged = channels_out.natural_index + channels_out.pseudo_index
-        for name, index in (("natural", natural), ("pseudo", pseudo), ("merge", sorted(range(len(merged)), key=merged.__getitem__))):
+        for name, index in (
+            ("natural", natural),
+            ("pseudo", pseudo),
+            ("merge", sorted(range(len(merged)), key=merged.__getitem__)),
+        ):
             self.register_buffer(f"{name}_index", torch.tensor(index, dtype=torch.long), persistent=False)
 
     def forward(self, features: Sequence[Orders]) -> tuple[Orders, Tensor]:

@@ -7,6 +7,7 @@ import torch
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.fit.dataset import label_graph
 from ase_tracegrad.fit.loss import band_loss, element_loss, make_bloch_states, trace_loss
+from ase_tracegrad.fit.targets import TraceLabels
 from ase_tracegrad.nn.network import Prediction
 from tests.fit.cases import NETWORK, make_network, make_sample
 
@@ -71,9 +72,12 @@ def test_labels_are_cut_like_the_prediction(case):
 
 
 def test_trace_loss():
-    labels = noise((5, 4)), noise((2, 4), 1)
-    prediction = Prediction(torch.zeros(0), torch.zeros(0), labels[0] + 0.5, labels[1] - 2.0)
-    assert trace_loss(prediction, labels) == pytest.approx((5 * 4 * 0.5 + 2 * 4 * 2.0) / 28)
+    """Mean over the shell pairs that exist."""
+    values, mask = (noise((5, 4)), noise((2, 4), 1)), torch.ones(5, 4, dtype=torch.float64)
+    mask[0, :3] = 0
+    labels = TraceLabels(values[0] * mask, mask), TraceLabels(values[1], torch.ones(2, 4, dtype=torch.float64))
+    prediction = Prediction(torch.zeros(0), torch.zeros(0), labels[0].values + 0.5, labels[1].values - 2.0)
+    assert trace_loss(prediction, labels) == pytest.approx((17 * 0.5 + 2 * 4 * 2.0) / 25)
 
 
 @pytest.fixture(scope="module")

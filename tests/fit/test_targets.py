@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.fit import targets
 from ase_tracegrad.fit.dataset import label_graph
-from ase_tracegrad.fit.targets import MIN_OFFSITE_SPREAD, MIN_ONSITE_SPREAD, fit_standardization, gauge_shift, trace_labels
+from ase_tracegrad.fit.targets import MIN_OFFSITE_SPREAD, MIN_ONSITE_SPREAD, fit_standardization, trace_labels
 from tests.fit.cases import make_network, make_sample
 
 
@@ -114,17 +114,6 @@ def test_elements_never_seen_keep_neutral_tables(labelled):
     assert not (network.readout.baseline[3] == 0).all()  # C-C
 
 
-def test_gauge_shift(labelled):
-    _, graphs = labelled
-    graph = graphs[0]
-    off, on = graph.offsite_overlap, graph.onsite_overlap
-    assert gauge_shift(0.37 * off, 0.37 * on, graph) == pytest.approx(0.37, abs=1e-14)
-    noise_off = torch.randn(off.shape, generator=torch.Generator().manual_seed(0), dtype=off.dtype)
-    noise_on = torch.zeros_like(on)
-    mu = gauge_shift(noise_off, noise_on, graph)
-    assert gauge_shift(noise_off - mu * off, noise_on - mu * on, graph) == pytest.approx(0, abs=1e-14)
-
-
 def rotated(sample, rotation):
     """The sample in a turned frame: positions, cell and every block."""
 
@@ -153,8 +142,9 @@ def test_trace_labels_are_invariant(labelled, kind, sign):
     rotation = sign * Rotation.random(random_state=2).as_matrix()
     turned = label_graph("turned", rotated(graphs[0].sample, rotation), network, torch.float64)
     before, after = trace_labels(network, graphs[0], kind), trace_labels(network, turned, kind)
-    for a, b in zip(
-        (in_order_of_pairs(graphs[0], before[0]), before[1]), (in_order_of_pairs(turned, after[0]), after[1]), strict=True
+    for a, b in (
+        (in_order_of_pairs(graphs[0], before[0].values), in_order_of_pairs(turned, after[0].values)),
+        (before[1].values, after[1].values),
     ):
         assert a.abs().max() > 0.01
         assert (a - b).abs().max() < 1e-6 * a.abs().max()
@@ -170,7 +160,20 @@ def test_raw_trace_is_the_square_norm_of_the_shell_pair(labelled):
             rows, columns = slice(starts[a], starts[a] + 2 * la + 1), slice(starts[b], starts[b] + 2 * lb + 1)
             column = a * len(shells) + b
             for labels, blocks in ((offsite, graphs[0].offsite), (onsite, graphs[0].onsite)):
-                assert (labels[:, column] - blocks[:, rows, columns].square().sum((1, 2))).abs().max() < 1e-10
+                assert (labels.values[:, column] - blocks[:, rows, columns].square().sum((1, 2))).abs().max() < 1e-10
+
+
+def test_absent_shell_pairs_are_masked(labelled):
+    """An atom with fewer shells than the common ones: its missing pairs carry no label and do not enter the norm."""
+    network, graphs = labelled
+    for kind in ("raw", "log", "layer-norm"):
+        for labels in trace_labels(network, graphs[0], kind):
+            assert set(labels.mask.unique().tolist()) <= {0.0, 1.0}
+            assert (labels.values[labels.mask == 0] == 0).all()
+    shells = network.shells
+    z = [int(n) for n in graphs[0].graph.structure.numbers]
+    expected = torch.tensor([float(shells.shell_mask[n].sum()) ** 2 for n in z], dtype=torch.float64)
+    assert torch.equal(trace_labels(network, graphs[0], "raw")[1].mask.sum(1), expected)
 
 
 def test_unknown_kind_of_label(labelled):

@@ -126,10 +126,17 @@ def test_rows_after_the_saved_state_are_dropped(store, tmp_path):
     assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "2"]
 
 
-def test_a_new_run_in_the_same_folder_starts_a_new_log(store, tmp_path):
-    for _ in range(2):
+def test_a_new_run_does_not_overwrite_another(store, tmp_path):
+    make_trainer(store, tmp_path).run(progress=False)
+    with pytest.raises(ValueError, match="holds another run: continue it with --resume"):
         make_trainer(store, tmp_path).run(progress=False)
     assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "2"]
+
+
+def test_the_global_generator_is_left_alone(store, tmp_path):
+    before = torch.get_rng_state()
+    make_trainer(store, tmp_path)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_finished_run_has_nothing_left_to_do(store, tmp_path):

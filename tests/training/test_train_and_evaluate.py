@@ -142,6 +142,7 @@ def test_the_model_of_a_run(finished):
 def test_evaluate_writes_json_table_and_card(script, finished, data, tmp_path, monkeypatch, capsys):
     model = tmp_path / "tiny.safetensors"
     model.write_bytes((finished / "model.safetensors").read_bytes())
+    monkeypatch.chdir(tmp_path)
     code, table, stderr = call(script, "evaluate", monkeypatch, capsys, model, data, "--write-card")
     assert code == 0, stderr
     result = json.loads((tmp_path / "evaluation.json").read_text())
