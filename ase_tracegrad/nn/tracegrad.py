@@ -7,7 +7,8 @@ written out (closed form), so the forward pass needs no autograd and works under
     v   = [A^T (g * B f) + B^T (g * A f)] / sqrt(2l+1).
 
 By default A is the identity: each channel is multiplied with a learned mixture of the others, c_l products
-per (l, parity) at half the cost of a general pair (A, B) of a given ``rank``; ``full=True`` keeps all c_l^2 products. LayerNorm inside the MLP acts on the invariants; its derivative is in the closed form.
+per (l, parity) at half the cost of a general pair (A, B) of a given ``rank``; ``full=True`` keeps all c_l^2
+products. LayerNorm inside the MLP acts on the invariants; its derivative is in the closed form.
 """
 
 import math
