@@ -75,12 +75,12 @@ def _draw(calc: TraceGradCalculator, references: list[dict], out: Path):
     reference = _reference(references[0])
     atoms = _atoms(references[0])
     bands = calc.band_structure(reference.path, atoms=atoms)
-    axes, _ = plot_comparison(bands, reference, error_window=(-np.inf, ABOVE_FERMI), window=(-20, 8), labels=("TraceGrad", "CP2K"))
-    axes.figure.savefig(out / "bands.png")
+    plot_comparison(bands, reference, error_window=(-np.inf, ABOVE_FERMI), window=(-20, 8), labels=("TraceGrad", "CP2K"))
+    plt.savefig(out / "bands.png")
     density = calc.dos(width=0.15, kpts=(48, 48, 1), atoms=atoms)
     axes = plot_dos(density, window=(-20, 8))
     axes.set_title("graphene, primitive cell")
-    axes.figure.savefig(out / "dos.png")
+    plt.savefig(out / "dos.png")
     plt.close("all")
 
 

@@ -1,5 +1,6 @@
 """TrainingConfig: one YAML file, one frozen dataclass; an unknown key is an error that names it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ class TrainingConfig:
             raise ConfigError(f"validate_every must be at least 1, found {self.validate_every}")
 
 
-def load_config(path, overrides: list[str] = ()) -> TrainingConfig:
+def load_config(path, overrides: Sequence[str] = ()) -> TrainingConfig:
     """Read YAML and apply 'section.key=value' overrides (values are YAML)."""
     path = Path(path)
     if not path.is_file():

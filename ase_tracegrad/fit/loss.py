@@ -21,7 +21,7 @@ def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor,
     """
     offsite = (prediction.offsite - graph.offsite * envelope[:, None, None]) * MEV
     onsite = (prediction.onsite - graph.onsite) * MEV
-    count = offsite.numel() + onsite.numel()
+    count: int | Tensor = offsite.numel() + onsite.numel()
     if graph.offsite_mask is not None and graph.onsite_mask is not None:
         offsite, onsite = offsite * graph.offsite_mask, onsite * graph.onsite_mask
         count = graph.offsite_mask.sum() + graph.onsite_mask.sum()
@@ -33,6 +33,8 @@ def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor,
 def trace_loss(prediction: Prediction, labels: tuple[TraceLabels, TraceLabels]) -> Tensor:
     """Mean absolute error of the trace labels of the shell pairs that exist."""
     offsite, onsite = labels
+    if prediction.offsite_trace is None or prediction.onsite_trace is None:
+        raise ValueError("this prediction holds no traces: call the network with with_traces=True and a trace decoder")
     error = ((prediction.offsite_trace - offsite.values) * offsite.mask).abs().sum()
     error = error + ((prediction.onsite_trace - onsite.values) * onsite.mask).abs().sum()
     return error / (offsite.mask.sum() + onsite.mask.sum())

@@ -83,7 +83,7 @@ class BandReference:
 
     def __init__(self, sample: Sample, *, points: int = 6, above_fermi: float = 3.0):
         self.sample = sample
-        coupled = sample.hamiltonian.shifts.any(axis=0)  # a slab's blocks never couple cells along its normal
+        coupled = np.atleast_1d(sample.hamiltonian.shifts.any(axis=0))  # a slab's blocks never couple cells along its normal
         self.mesh = make_mesh([points if along else 1 for along in coupled], gamma=True)
         self.energies = compute_bands(sample.hamiltonian, sample.overlap, self.mesh.kpts)
         self.counted = self.energies < sample.info["fermi_level"] + above_fermi

@@ -91,8 +91,9 @@ class ScalarDecoder(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, hidden: int = 128):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(n_in, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, n_out))
-        nn.init.normal_(self.layers[-1].weight, std=1 / math.sqrt(hidden))
+        last = nn.Linear(hidden, n_out)
+        nn.init.normal_(last.weight, std=1 / math.sqrt(hidden))
+        self.layers = nn.Sequential(nn.Linear(n_in, hidden), nn.LayerNorm(hidden), nn.SiLU(), last)
 
     def forward(self, z: list[Tensor]) -> Tensor:
         return self.layers(torch.cat(z, dim=1))

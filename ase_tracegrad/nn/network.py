@@ -5,6 +5,7 @@ follow every node and pair update.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -104,7 +105,8 @@ class InteractionBlock(nn.Module):
         self.node_update = NodeUpdate(node, edge, node_out, config)
         self.edge_update = EdgeUpdate(node_out, edge, edge_out, config)
         c = config.tracegrad
-        options = {"rank": c.rank or None, "full": c.full, "hidden": c.hidden, "invariants": c.invariants, "gradient": c.gradient}
+        options: dict[str, Any] = {name: getattr(c, name) for name in ("full", "hidden", "invariants", "gradient")}
+        options["rank"] = c.rank or None
         self.node_tracegrad = TraceGradBlock(node_out, "node", **options) if c.nodes else None
         self.edge_tracegrad = TraceGradBlock(edge_out, "edge", **options) if c.edges else None
 

@@ -21,6 +21,10 @@ class O2Linear(nn.Module):
     forward returns (orders, extra) with extra (E, gates); gates are appended to the natural m = 0 output.
     """
 
+    natural_index: Tensor
+    pseudo_index: Tensor
+    merge_index: Tensor
+
     def __init__(self, inputs: Sequence[Channels], channels_out: Channels, gates: int = 0):
         super().__init__()
         self.inputs, self.channels_out, self.gates = list(inputs), channels_out, gates

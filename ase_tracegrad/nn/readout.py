@@ -24,6 +24,12 @@ class BlockReadout(nn.Module):
     Tables are per ordered pair of elements (t = s_i * n_elements + s_j) or per element.
     """
 
+    coupling: Tensor
+    baseline: Tensor
+    spread: Tensor
+    onsite_mean: Tensor
+    onsite_spread: Tensor
+
     def __init__(self, shells: CommonShells, n_elements: int, cutoff: float, cutoff_width: float):
         super().__init__()
         self.shells, self.n_elements = shells, n_elements

@@ -49,6 +49,8 @@ class TraceGradBlock(nn.Module):
     gradient=False leaves f as it is (the trace-loss-only ablation).
     """
 
+    norms: Tensor
+
     def __init__(
         self,
         channels: Channels,
