@@ -36,7 +36,7 @@ def run_demo(out="demo-output", model: str = "graphene-pbe") -> dict:
     # The smallest gap of the primitive cell, on a mesh that does not know of K; special points are always added.
     primitive = _atoms(references[0])
     gap = calc.band_gap(atoms=primitive, kpts=(24, 24, 1))
-    print(f"primitive cell: {gap}")
+    print(f"smallest gap of the primitive cell: {gap}")
     figures["gap"] = {"direct_gap": gap.direct_gap, "k": gap.k_direct.tolist(), "kind": gap.kind}
     _draw(calc, references, out)
     print(f"wrote {out / 'bands.png'} and {out / 'dos.png'}")
