@@ -32,12 +32,12 @@ def test_counts_and_splits(structures):
     assert counts == {
         ("x1", "train"): 6,
         ("x1", "test"): 5,
-        ("x2", "train"): 48,
-        ("x2", "validation"): 6,
-        ("x2", "test"): 6,
-        ("x3", "train"): 40,
-        ("x3", "validation"): 5,
-        ("x3", "test"): 5,
+        ("x2", "train"): 64,
+        ("x2", "validation"): 8,
+        ("x2", "test"): 8,
+        ("x3", "train"): 80,
+        ("x3", "validation"): 10,
+        ("x3", "test"): 10,
         ("x4", "test"): 3,
         ("rect", "test"): 2,
     }
