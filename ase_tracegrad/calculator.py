@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import BaseCalculator, Calculator, InputError, PropertyNotImplementedError, all_changes, equal
-from ase.spectrum.band_structure import BandStructure
-from ase.spectrum.dosdata import GridDOSData
 
 from .batching import predict_one, predict_samples
 from .blocks import BlockMatrix
-from .electronic.gap import BandGap
 from .electronic.kmesh import KMesh
+from .electronic.space_group import find_space_group
+from .electronic.symmetry import symmetrize
 from .electronic_structure import ElectronicStructure
 from .io.sample import Sample
-from .kpoints import make_band_path, normalise_kpts, special_points
+from .kpoints import normalise_kpts, special_points
 from .models import available_models, find_model
+from .reciprocal import ReciprocalSpace
 from .structure import Structure
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ POTENTIAL = ("energy", "free_energy", "forces", "stress")
 GPAW_ONLY = ("symmetry", "txt", "nbands", "convergence")
 
 
-class TraceGradCalculator(Calculator, GetOutputsMixin):
+class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     """Bands, density of states and gap of a structure from a predicted H(R) and an exact S(R).
 
     model: name of an embedded model, path of a checkpoint, or a Predictor; device: None (CUDA if there
@@ -192,9 +192,13 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
             self._sample = sample = predict_one(self.predictor, structure)
         return sample
 
-    def hamiltonian(self, atoms=None) -> BlockMatrix:
-        """H(R) in eV. Raises StructureError or UnsupportedStructureError; OutOfDomainWarning."""
-        return self.sample(atoms).hamiltonian
+    def hamiltonian(self, atoms=None, *, symmetrized: bool = False) -> BlockMatrix:
+        """H(R) in eV; symmetrized: its part that has the symmetry of the structure.
+
+        Raises StructureError or UnsupportedStructureError; OutOfDomainWarning.
+        """
+        sample = self.sample(atoms)
+        return symmetrize(sample.hamiltonian, find_space_group(sample.structure)) if symmetrized else sample.hamiltonian
 
     def overlap(self, atoms=None) -> BlockMatrix:
         """S(R), dimensionless, exact for the model's basis."""
@@ -222,51 +226,6 @@ class TraceGradCalculator(Calculator, GetOutputsMixin):
         level = ElectronicStructure(sample).find_fermi_level(mesh, edges=special_points(atoms), width=self.parameters["width"])
         self._fermi = (sample, choice, level)
         return level
-
-    def _mesh(self, kpts, atoms, what: str) -> KMesh:
-        mesh = normalise_kpts(kpts, atoms).mesh
-        if mesh.size is None:
-            raise InputError(f"{what} must be a k-point mesh such as (12, 12, 1), found a path or a list of points")
-        return mesh
-
-    def band_structure(self, path=None, npoints: int | None = None, *, atoms=None, progress: bool = True) -> BandStructure:
-        """Bands along a path, ase.spectrum.band_structure.BandStructure, reference = Fermi level.
-
-        path: special points ('GMKG'), a BandPath, or None: the path in ``kpts`` if there is one, else the
-        standard path of the lattice, without directions along which nothing couples (vacuum).
-        """
-        atoms = self._current_atoms(atoms)
-        structure = ElectronicStructure(self.sample(atoms))
-        own = normalise_kpts(self.parameters["kpts"], atoms).path if path is None and npoints is None else None
-        path = own or make_band_path(atoms, path, npoints, dispersive=structure.dispersive)
-        energies = structure.energies(path.kpts, progress=progress)
-        return BandStructure(path, energies[None], reference=self._fermi_level(atoms))
-
-    def dos(self, energies=None, *, width: float = 0.1, kpts=None, atoms=None, progress: bool = True) -> GridDOSData:
-        """Density of states in states per eV and cell, both spins; energies relative to the Fermi level.
-
-        energies: ascending grid in eV, by default from -30 to 15 in steps of 0.02; width: sigma of the
-        Gaussian in eV, 0 for linear tetrahedra (the width of ase.dft.dos.DOS is sqrt(2) sigma);
-        kpts: a mesh, by default that of the calculator.
-        """
-        atoms = self._current_atoms(atoms)
-        fermi_level = self._fermi_level(atoms)
-        mesh = self._mesh(self.parameters["kpts"] if kpts is None else kpts, atoms, "the kpts of a density of states")
-        grid = np.linspace(-30.0, 15.0, 2251) if energies is None else np.asarray(energies, dtype=float)
-        weights = ElectronicStructure(self.sample(atoms)).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
-        return GridDOSData(
-            grid, weights, info={"label": "DOS", "energy_zero": "Fermi level", "fermi_level": f"{fermi_level:.6f} eV"}
-        )
-
-    def band_gap(self, *, kpts=None, atoms=None, progress: bool = True) -> BandGap:
-        """The gap by electron count on the k-points of the calculator and the special points of the lattice.
-
-        A negative gap is a band overlap; no Fermi level enters, so noise cannot close a gap.
-        """
-        atoms = self._current_atoms(atoms)
-        structure = ElectronicStructure(self.sample(atoms))
-        points = normalise_kpts(self.parameters["kpts"] if kpts is None else kpts, atoms).mesh.kpts
-        return structure.find_band_gap(points, edges=special_points(atoms), progress=progress)
 
     # -- state ---------------------------------------------------------------------------------
 

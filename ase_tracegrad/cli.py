@@ -1,4 +1,4 @@
-"""The command line: tracegrad bands | dos | gap | predict | info | models | demo.
+"""The command line: tracegrad bands | dos | gap | symmetry | predict | info | models | demo.
 
 Anything wrong with the input ends in exit code 2 and one line on stderr.
 """
@@ -135,6 +135,18 @@ def gap(
         numbers |= {name: getattr(result, name) for name in ("gap", "direct_gap", "vbm", "cbm")}
         numbers |= {name: list(getattr(result, name)) for name in ("k_vbm", "k_cbm", "k_direct")}
         out.write_text(json.dumps(numbers))
+
+
+@app.command()
+def symmetry(
+    structure: Structure,
+    model: Model = "graphene-pbe",
+    tolerance: Annotated[float, typer.Option(min=0.0, help="How far atoms may be from their images, Angstrom.")] = 1e-4,
+    device: Device = None,
+    dtype: Dtype = "float32",
+):
+    """How far H and S are from the symmetry of the structure."""
+    typer.echo(str(attach(structure, model, device, dtype, None).calc.symmetry_report(tolerance=tolerance)))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """ElectronicStructure: Fermi level, gap and density of states of one Sample, predicted or from a DFT code."""
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -7,15 +8,43 @@ import numpy as np
 
 from .electronic.dos import compute_dos, compute_dos_tetrahedron
 from .electronic.eigen import solve_bands
-from .electronic.gap import BandGap, find_band_gap
+from .electronic.gap import BandGap, find_band_gap, refine_band_gap
+from .electronic.irreducible import reduce_mesh
 from .electronic.kmesh import KMesh
 from .electronic.occupations import compute_occupations, find_fermi_level
+from .electronic.projections import Population, compute_populations, group_orbitals, project_states
 from .io.sample import Sample
+from .symbols import symbol_of
+
+logger = logging.getLogger(__name__)
 
 # A gap above this counts as one: rounding at a touching point is no overlap of bands.
 TOUCHING = -1e-6  # eV
 # Bands along an axis with no larger matrix element than this across it are flat; DFT codes write the tails in the vacuum.
 DISPERSION = 1e-3  # eV
+# To verify the symmetry of H costs some ten solves: fewer k-points are solved as they are.
+REDUCE_ABOVE = 24  # k-points
+# The search for a band edge solves some hundred k-points more.
+REFINE_UP_TO = 256  # orbitals
+REFINED_TO = 1e-4  # fractions of the reciprocal vectors
+# Levels that touch at the Fermi level share their electrons, whichever of them noise puts lower.
+SHARING_WIDTH = 1e-3  # eV
+
+
+@dataclass(frozen=True, eq=False)
+class Populations:
+    """electrons (N,) on each atom; charges (N,) in units of e, positive where electrons are missing; symbols; method."""
+
+    electrons: np.ndarray
+    charges: np.ndarray
+    symbols: tuple[str, ...]
+    method: Population
+
+    def __str__(self) -> str:
+        lines = [f"{'atom':<10}{'electrons':>12}{'charge (e)':>12}   ({self.method})"]
+        for number, (symbol, n, charge) in enumerate(zip(self.symbols, self.electrons, self.charges, strict=True)):
+            lines.append(f"{symbol + ' ' + str(number):<10}{n:>12.4f}{charge:>12.4f}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +76,26 @@ class ElectronicStructure:
         error = self.sample.info.get("hamiltonian_error", 0.0)
         return solve_bands(self.sample.hamiltonian, self.sample.overlap, kpts, hamiltonian_error=error, progress=progress).energies
 
+    def reduce(self, mesh: KMesh) -> KMesh:
+        """The irreducible points of a mesh, if H and S are seen to have the symmetry of the structure; small meshes as they are.
+
+        For sums of energies alone: rotations exchange the shares of atoms and orbitals. The reason for not reducing is logged.
+        """
+        if mesh.size is None or len(mesh) < REDUCE_ABOVE:
+            return mesh
+        try:
+            return reduce_mesh(mesh, self.sample.hamiltonian, self.sample.overlap, self.sample.structure)
+        except ValueError as error:
+            logger.warning("k-points are not reduced by rotations: %s", error)
+            return mesh
+
     def find_fermi_level(self, mesh: KMesh, *, edges=(), width: float = 0.0) -> float:
         """Fermi level in eV by electron count on a mesh; width: Fermi-Dirac smearing in eV.
 
         edges (E, 3): k-points besides the mesh that may hold a band edge. Without smearing the level lies
         in the middle of a gap: on a band edge, noise in the edge would close the gap.
         """
+        mesh = self.reduce(mesh)
         energies, kpts = self._solve_with(mesh.kpts, edges, False)
         if width == 0.0 and self.n_electrons < self.spin_degeneracy * energies.shape[1]:
             gap = find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
@@ -60,24 +103,71 @@ class ElectronicStructure:
                 return (gap.vbm + gap.cbm) / 2
         return find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
 
-    def find_band_gap(self, kpts, *, edges=(), progress: bool = False) -> BandGap:
-        """The gap by electron count on kpts (K, 3) and edges (E, 3); ValueError when the basis holds no empty band."""
-        energies, kpts = self._solve_with(kpts, edges, progress)
-        return find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+    def find_band_gap(self, kpts, *, edges=(), refine: bool | None = None, progress: bool = False) -> BandGap:
+        """The gap by electron count on kpts, a KMesh or (K, 3), and edges (E, 3).
+
+        refine: follow the edges off a mesh to the extrema next to them; None: up to REFINE_UP_TO orbitals. A list
+        of k-points is taken as it is. Raises ValueError when the basis holds no empty band.
+        """
+        mesh = self.reduce(kpts) if isinstance(kpts, KMesh) else None
+        energies, points = self._solve_with(kpts if mesh is None else mesh.kpts, edges, progress)
+        gap = find_band_gap(energies, points, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+        hamiltonian = self.sample.hamiltonian
+        if refine is None:
+            refine = hamiltonian.n_orbitals <= REFINE_UP_TO
+        if mesh is None or mesh.size is None or not refine:
+            return gap
+        step = self.dispersive / np.array(mesh.size)
+        return refine_band_gap(hamiltonian, self.sample.overlap, gap, step, resolution=REFINED_TO)
 
     def compute_dos(self, mesh: KMesh, grid, *, width: float, progress: bool = False) -> np.ndarray:
         """States per eV and cell, both spins, at the energies ``grid`` (G,) eV; width: Gaussian sigma in eV, 0: tetrahedra."""
-        if not 0 <= width < math.inf:
-            raise ValueError(f"width must be zero (tetrahedra) or a positive energy in eV, found {width!r}")
-        energies = self.energies(mesh.kpts, progress=progress)
-        if width > 0:
-            return compute_dos(energies, mesh.weights, grid, width=width, spin_degeneracy=self.spin_degeneracy)
-        cell = self.sample.structure.complete_cell
-        return compute_dos_tetrahedron(mesh.unfold(energies), cell, grid, spin_degeneracy=self.spin_degeneracy)
+        _check_width(width)
+        mesh = self.reduce(mesh)
+        return self._broaden(mesh, self.energies(mesh.kpts, progress=progress), grid, width)
+
+    def compute_projected_dos(
+        self, mesh: KMesh, grid, *, by: str, method: Population = "mulliken", width: float
+    ) -> tuple[np.ndarray, tuple[dict[str, str], ...]]:
+        """compute_dos of each group of orbitals, (P, G), and the labels of the groups; by: see projections.group_orbitals."""
+        _check_width(width)
+        energies, shares, labels = self.project(mesh.kpts, by=by, method=method)
+        return self._broaden(mesh, energies, grid, width, shares), labels
+
+    def project(
+        self, kpts, *, by: str, method: Population = "mulliken"
+    ) -> tuple[np.ndarray, np.ndarray, tuple[dict[str, str], ...]]:
+        """Energies (K, n) eV, the share (K, n, P) of each group of orbitals in each state, and the labels of the groups."""
+        groups = self._group(by)
+        return *project_states(self.sample.hamiltonian, self.sample.overlap, kpts, groups, method=method), groups.labels
+
+    def compute_populations(self, mesh: KMesh, *, method: Population = "mulliken", width: float = 0.0) -> Populations:
+        """Electrons and charge of each atom; width: Fermi-Dirac smearing in eV, at least SHARING_WIDTH."""
+        width = max(width, SHARING_WIDTH)
+        h, s = self.sample.hamiltonian, self.sample.overlap
+        electrons = compute_populations(h, s, mesh, self.n_electrons, self._group("atom"), method=method, width=width)
+        valence = np.array([self.sample.basis.count_electrons(z[None]) for z in self.sample.structure.numbers])
+        return Populations(electrons, valence - electrons, self._symbols, method)
 
     def occupations(self, energies, fermi_level: float, *, width: float = 0.0) -> np.ndarray:
         """Electrons per state, shape of energies; width: Fermi-Dirac smearing in eV."""
         return compute_occupations(energies, fermi_level, **self._smearing(width))
+
+    @property
+    def _symbols(self) -> tuple[str, ...]:
+        return tuple(symbol_of(z) for z in self.sample.structure.numbers.tolist())
+
+    def _group(self, by: str):
+        return group_orbitals(self.sample.hamiltonian.layout, self._symbols, by, n_spin=self.sample.hamiltonian.n_spin)
+
+    def _broaden(self, mesh: KMesh, energies: np.ndarray, grid, width: float, shares: np.ndarray | None = None) -> np.ndarray:
+        if width > 0:
+            return compute_dos(energies, mesh.weights, grid, width=width, spin_degeneracy=self.spin_degeneracy, projections=shares)
+        cell = self.sample.structure.complete_cell
+        projections = None if shares is None else mesh.unfold(shares)
+        return compute_dos_tetrahedron(
+            mesh.unfold(energies), cell, grid, spin_degeneracy=self.spin_degeneracy, projections=projections
+        )
 
     def _smearing(self, width: float) -> dict:
         return {"spin_degeneracy": self.spin_degeneracy, "width": width, "method": "fermi-dirac" if width else "fixed"}
@@ -86,3 +176,8 @@ class ElectronicStructure:
         """Energies at both lists in one call, so that all have the same number of bands."""
         kpts = np.concatenate([np.asarray(kpts, dtype=float), np.asarray(edges, dtype=float).reshape(-1, 3)])
         return self.energies(kpts, progress=progress), kpts
+
+
+def _check_width(width: float):
+    if not 0 <= width < math.inf:
+        raise ValueError(f"width must be zero (tetrahedra) or a positive energy in eV, found {width!r}")

@@ -162,3 +162,15 @@ def special_points(atoms) -> np.ndarray:
     halves = [(0.0, 0.5) if p else (0.0,) for p in periodic]
     named = _ase_path(atoms.cell, periodic, path=None, npoints=0).special_points
     return np.unique(np.round([*itertools.product(*halves), *named.values()], 12), axis=0)
+
+
+def named_points(atoms) -> dict[str, np.ndarray]:
+    """{name: (P, 3)}: the special points of the lattice, each with its images under the lattice's rotations."""
+    periodic = np.asarray(atoms.pbc, dtype=bool)
+    metric = Cell.ascell(atoms.cell).complete() @ Cell.ascell(atoms.cell).complete().T
+    matrices = np.array(list(itertools.product((-1, 0, 1), repeat=9))).reshape(-1, 3, 3)
+    turned = matrices @ metric @ matrices.transpose(0, 2, 1)
+    # Coordinates of k along the reciprocal vectors turn as the lattice vectors do.
+    rotations = matrices[np.abs(turned - metric).max(axis=(1, 2)) < 1e-4 * np.abs(metric).max()]
+    named = _ase_path(atoms.cell, periodic, path=None, npoints=0).special_points
+    return {"Gamma" if name == "G" else name: rotations @ point for name, point in named.items()}

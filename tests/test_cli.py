@@ -132,7 +132,7 @@ def test_models(tracegrad, model_file):
 def test_defaults_use_the_embedded_model(tracegrad, here):
     code, out, _ = tracegrad("gap", "sheet.xyz")
     assert code == 0
-    assert "semimetal: bands touch at k = (0.3333, 0.3333, 0)" in out
+    assert "semimetal: bands touch at K = (0.3333, 0.3333, 0)" in out
     assert EMBEDDED in tracegrad("models")[1]
 
 

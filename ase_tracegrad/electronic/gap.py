@@ -1,6 +1,6 @@
 """BandGap: the gap by electron count, direct and indirect, with the k-points where it is."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -8,6 +8,9 @@ from ..blocks import BlockMatrix
 from .bloch import BlochSum, check_kpts
 from .eigen import solve_bloch
 from .occupations import check_electrons
+
+# k-points whose coordinates differ by less have one name.
+SAME_KPT = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +20,7 @@ class BandGap:
     direct_gap: smallest distance of the two bands at one k; vbm, cbm: band edges, eV; k_vbm, k_cbm,
     k_direct (3,) fractional: where they are; n_filled: filled bands, None when the last filled
     band is only partly filled (then gap = direct_gap = 0, and vbm = cbm is its highest energy);
-    tolerance: energies closer than this count as touching, eV.
+    tolerance: energies closer than this count as touching, eV; names: {name: (P, 3)} k-points with a name, for print.
     """
 
     gap: float
@@ -29,6 +32,7 @@ class BandGap:
     k_direct: np.ndarray
     n_filled: int | None
     tolerance: float
+    names: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -47,24 +51,36 @@ class BandGap:
         """Whether the gap is met at one k-point."""
         return self.direct_gap <= self.gap + self.tolerance
 
+    def with_names(self, names: dict[str, np.ndarray]) -> "BandGap":
+        """The same gap, printed with the names {name: (P, 3) equivalent k-points} of k-points."""
+        return replace(self, names=names)
+
+    def name_kpt(self, kpt: np.ndarray) -> str | None:
+        """The name of the k-point, up to a reciprocal vector, if it has one."""
+        for name, points in self.names.items():
+            difference = kpt - points
+            if (np.abs(difference - np.rint(difference)) < SAME_KPT).all(axis=1).any():
+                return name
+        return None
+
     def __str__(self) -> str:
         def at(k):
-            return "(" + ", ".join(f"{x:.4g}" for x in k + 0.0) + ")"
+            return f"{self.name_kpt(k) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in k + 0.0) + ")"
 
         if self.n_filled is None:
             return "metal: a band is partly filled at any position of the Fermi level"
         if self.kind == "semimetal" and self.is_direct:
-            return f"semimetal: bands touch at k = {at(self.k_direct)} (direct gap {1000 * self.direct_gap:.2f} meV)"
+            return f"semimetal: bands touch at {at(self.k_direct)} (direct gap {1000 * self.direct_gap:.2f} meV)"
         if self.gap <= self.tolerance:
             return (
-                f"{self.kind}: bands overlap by {-self.gap:.4f} eV, top at k = {at(self.k_vbm)}, bottom at k = {at(self.k_cbm)}; "
-                f"smallest direct gap {self.direct_gap:.4f} eV at k = {at(self.k_direct)}"
+                f"{self.kind}: bands overlap by {-self.gap:.4f} eV, top at {at(self.k_vbm)}, bottom at {at(self.k_cbm)}; "
+                f"smallest direct gap {self.direct_gap:.4f} eV at {at(self.k_direct)}"
             )
         if self.is_direct:
-            return f"gap {self.gap:.4f} eV, direct at k = {at(self.k_direct)}"
+            return f"gap {self.gap:.4f} eV, direct at {at(self.k_direct)}"
         return (
-            f"gap {self.gap:.4f} eV, indirect from k = {at(self.k_vbm)} to k = {at(self.k_cbm)}; "
-            f"direct {self.direct_gap:.4f} eV at k = {at(self.k_direct)}"
+            f"gap {self.gap:.4f} eV, indirect from {at(self.k_vbm)} to {at(self.k_cbm)}; "
+            f"direct {self.direct_gap:.4f} eV at {at(self.k_direct)}"
         )
 
 

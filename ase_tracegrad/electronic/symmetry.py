@@ -24,7 +24,7 @@ class SymmetryReport:
 
     group: the space group, or the layer group of a slab; hamiltonian (G,) eV, overlap (G,): residual under each operation;
     hermiticity and time_reversal of H, eV; splitting: largest splitting, eV, of levels that symmetry makes
-    degenerate, at each of ``kpts`` (K, 3).
+    degenerate, at each of ``kpts`` (K, 3); expected_error: of the model that made H, eV, the scale for all this.
     """
 
     group: SpaceGroup
@@ -34,6 +34,7 @@ class SymmetryReport:
     time_reversal: float
     kpts: np.ndarray
     splitting: np.ndarray
+    expected_error: float | None = None
 
     def __str__(self) -> str:
         lines = [
@@ -46,6 +47,8 @@ class SymmetryReport:
         ]
         for k, split in zip(self.kpts, self.splitting, strict=True):
             lines.append(f"{'degeneracy at (' + ', '.join(f'{x:.3g}' for x in k) + ')':<28}{1e3 * split:>12.2e}")
+        if self.expected_error is not None:
+            lines.append(f"{'expected error of the model':<28}{1e3 * self.expected_error:>12.2e}")
         return "\n".join(lines)
 
 
@@ -57,11 +60,12 @@ def find_symmetry(
     kpts=((0.0, 0.0, 0.0),),
     below: float = np.inf,
     tolerance: float = 1e-4,
+    expected_error: float | None = None,
 ) -> SymmetryReport:
     """Residuals of H (eV) and S under every operation of the structure, and splittings at kpts (K, 3).
 
     tolerance: of the search for operations, Angstrom. A splitting compares the levels of H under ``below`` eV
-    with those of symmetrize(H): what is degenerate there should be so here.
+    with those of symmetrize(H): what is degenerate there should be so here. expected_error: of H, eV, for the table.
     """
     group = find_space_group(structure, tolerance=tolerance)
     kpts = np.atleast_2d(np.asarray(kpts, dtype=float))
@@ -75,6 +79,7 @@ def find_symmetry(
         time_reversal_residual(hamiltonian),
         kpts,
         np.array([_largest_splitting(e, i, below) for e, i in zip(found, ideal, strict=True)]),
+        expected_error,
     )
 
 

@@ -1,0 +1,144 @@
+"""ReciprocalSpace: what the calculator answers about bands, densities of states, gaps, charges and symmetry."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ase.calculators.calculator import InputError
+from ase.spectrum.band_structure import BandStructure
+from ase.spectrum.doscollection import GridDOSCollection
+from ase.spectrum.dosdata import GridDOSData
+
+from .electronic.gap import BandGap
+from .electronic.kmesh import KMesh
+from .electronic.projections import Population
+from .electronic.symmetry import SymmetryReport, find_symmetry
+from .electronic_structure import ElectronicStructure, Populations
+from .io.sample import Sample
+from .kpoints import make_band_path, named_points, normalise_kpts, special_points
+
+
+class ReciprocalSpace:
+    """The part of TraceGradCalculator that asks ElectronicStructure; ``atoms`` defaults to the attached ones everywhere."""
+
+    parameters: Any
+    predictor: Any
+    sample: Callable[..., Sample]
+    _current_atoms: Callable[..., Any]
+    _fermi_level: Callable[..., float]
+
+    def band_structure(self, path=None, npoints: int | None = None, *, atoms=None, progress: bool = True) -> BandStructure:
+        """Bands along a path, ase.spectrum.band_structure.BandStructure, reference = Fermi level.
+
+        path: special points ('GMKG'), a BandPath, or None: the path in ``kpts`` if there is one, else the
+        standard path of the lattice, without directions along which nothing couples (vacuum).
+        """
+        atoms = self._current_atoms(atoms)
+        structure, path = self._along(path, npoints, atoms)
+        energies = structure.energies(path.kpts, progress=progress)
+        return BandStructure(path, energies[None], reference=self._fermi_level(atoms))
+
+    def fat_bands(
+        self, path=None, npoints: int | None = None, *, by: str = "shell", method: Population = "loewdin", atoms=None
+    ) -> tuple[BandStructure, dict[str, np.ndarray]]:
+        """Bands along a path as band_structure gives them, and the share (K, n) of each group of orbitals in each state.
+
+        by: 'atom', 'element', 'shell' or 'orbital'; method: 'loewdin' (0 to 1) or 'mulliken'. The shares of a state
+        add up to 1; plot.plot_fat_bands draws them.
+        """
+        atoms = self._current_atoms(atoms)
+        structure, path = self._along(path, npoints, atoms)
+        energies, shares, labels = structure.project(path.kpts, by=by, method=method)
+        named = {" ".join(label.values()): shares[:, :, p] for p, label in enumerate(labels)}
+        return BandStructure(path, energies[None], reference=self._fermi_level(atoms)), named
+
+    def dos(self, energies=None, *, width: float = 0.1, kpts=None, atoms=None, progress: bool = True) -> GridDOSData:
+        """Density of states in states per eV and cell, both spins; energies relative to the Fermi level.
+
+        energies: ascending grid in eV, by default from -30 to 15 in steps of 0.02; width: sigma of the
+        Gaussian in eV, 0 for linear tetrahedra (the width of ase.dft.dos.DOS is sqrt(2) sigma);
+        kpts: a mesh, by default that of the calculator; solved at its irreducible points if H has the symmetry.
+        """
+        atoms = self._current_atoms(atoms)
+        fermi_level = self._fermi_level(atoms)
+        mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
+        weights = ElectronicStructure(self.sample(atoms)).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
+        return GridDOSData(grid, weights, info=_dos_info("DOS", fermi_level))
+
+    def projected_dos(
+        self, energies=None, *, by: str = "element", method: Population = "mulliken", width: float = 0.1, kpts=None, atoms=None
+    ) -> GridDOSCollection:
+        """Density of states of each 'atom', 'element', 'shell' or 'orbital': one GridDOSData each, adding up to dos().
+
+        ASE's collection selects and sums by the labels: .select(element='C', l='p'), .sum_by('element'), .plot().
+        method: 'mulliken' or 'loewdin'; energies, width and kpts as for dos().
+        """
+        atoms = self._current_atoms(atoms)
+        fermi_level = self._fermi_level(atoms)
+        mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
+        structure = ElectronicStructure(self.sample(atoms))
+        parts, labels = structure.compute_projected_dos(mesh, grid + fermi_level, by=by, method=method, width=width)
+        rows = zip(parts, labels, strict=True)
+        return GridDOSCollection(
+            [GridDOSData(grid, part, info=_dos_info(" ".join(label.values()), fermi_level) | label) for part, label in rows]
+        )
+
+    def band_gap(self, *, kpts=None, refine: bool | None = None, atoms=None, progress: bool = True) -> BandGap:
+        """The gap by electron count, from the k-points of the calculator and the special points of the lattice.
+
+        refine: follow the band edges off a mesh to the extrema next to them; None: for small matrices, where it is
+        cheap. A negative gap is a band overlap; no Fermi level enters, so noise cannot close a gap.
+        """
+        atoms = self._current_atoms(atoms)
+        structure = ElectronicStructure(self.sample(atoms))
+        mesh = normalise_kpts(self.parameters["kpts"] if kpts is None else kpts, atoms).mesh
+        gap = structure.find_band_gap(mesh, edges=special_points(atoms), refine=refine, progress=progress)
+        return gap.with_names(named_points(atoms))
+
+    def populations(self, *, method: Population = "mulliken", kpts=None, atoms=None) -> Populations:
+        """Electrons and charge of each atom, by Mulliken or Loewdin; kpts: a mesh, by default that of the Fermi level."""
+        atoms = self._current_atoms(atoms)
+        mesh = self._mesh(self.parameters["fermi_kpts"] if kpts is None else kpts, atoms, "the kpts of populations")
+        structure = ElectronicStructure(self.sample(atoms))
+        return structure.compute_populations(mesh, method=method, width=self.parameters["width"])
+
+    def symmetry_report(self, *, tolerance: float = 1e-4, atoms=None) -> SymmetryReport:
+        """How far H and S are from the symmetry of the structure, beside the model's expected error; prints as a table.
+
+        tolerance: of the search for operations, Angstrom. Splittings are those of the levels below 5 eV above the
+        Fermi level, at the special points of the lattice.
+        """
+        atoms = self._current_atoms(atoms)
+        sample = self.sample(atoms)
+        errors = [figures["mae_all"] for figures in self.predictor.card.errors.values() if "mae_all" in figures]
+        return find_symmetry(
+            sample.hamiltonian,
+            sample.overlap,
+            sample.structure,
+            kpts=special_points(atoms),
+            below=self._fermi_level(atoms) + 5.0,
+            tolerance=tolerance,
+            expected_error=1e-3 * max(errors) if errors else None,
+        )
+
+    def _along(self, path, npoints: int | None, atoms):
+        structure = ElectronicStructure(self.sample(atoms))
+        own = normalise_kpts(self.parameters["kpts"], atoms).path if path is None and npoints is None else None
+        return structure, own or make_band_path(atoms, path, npoints, dispersive=structure.dispersive)
+
+    def _dos_mesh(self, kpts, atoms) -> KMesh:
+        return self._mesh(self.parameters["kpts"] if kpts is None else kpts, atoms, "the kpts of a density of states")
+
+    def _mesh(self, kpts, atoms, what: str) -> KMesh:
+        mesh = normalise_kpts(kpts, atoms).mesh
+        if mesh.size is None:
+            raise InputError(f"{what} must be a k-point mesh such as (12, 12, 1), found a path or a list of points")
+        return mesh
+
+
+def _make_grid(energies) -> np.ndarray:
+    return np.linspace(-30.0, 15.0, 2251) if energies is None else np.asarray(energies, dtype=float)
+
+
+def _dos_info(label: str, fermi_level: float) -> dict[str, str]:
+    return {"label": label, "energy_zero": "Fermi level", "fermi_level": f"{fermi_level:.6f} eV"}
