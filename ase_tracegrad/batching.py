@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 import numpy as np
 from tqdm.auto import tqdm
 
+from .blocks import BlockMatrix
 from .graph import build_graph
 from .io.sample import Sample
 from .overlap import compute_overlap
@@ -83,9 +84,11 @@ def _count_elements(predictor, structure: Structure) -> int:
     return int(sizes[graph.pairs].prod(axis=1).sum())
 
 
-def _predict_batch(predictor, structures: Sequence[Structure]) -> Iterator[Sample]:
+def _predict_batch(predictor, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None) -> Iterator[Sample]:
+    if overlaps is None:
+        overlaps = [compute_overlap(structure, predictor.basis) for structure in structures]
     try:
-        hamiltonians = predictor.predict(structures)
+        hamiltonians = predictor.predict(structures, overlaps)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -99,16 +102,16 @@ def _predict_batch(predictor, structures: Sequence[Structure]) -> Iterator[Sampl
         hamiltonians = None
     if hamiltonians is None:
         # Outside the handler, so that the failed pass and its tensors are released first.
-        yield from _predict_batch(predictor, structures[:half])
-        yield from _predict_batch(predictor, structures[half:])
+        yield from _predict_batch(predictor, structures[:half], overlaps[:half])
+        yield from _predict_batch(predictor, structures[half:], overlaps[half:])
         return
-    for structure, hamiltonian in zip(structures, hamiltonians, strict=True):
+    for structure, hamiltonian, overlap in zip(structures, hamiltonians, overlaps, strict=True):
         info = {
             "model": predictor.card.name,
             "n_electrons": predictor.basis.count_electrons(structure.numbers),
             "hamiltonian_error": _expected_error(predictor.card),
         }
-        yield Sample(structure, predictor.basis, hamiltonian, compute_overlap(structure, predictor.basis), info)
+        yield Sample(structure, predictor.basis, hamiltonian, overlap, info)
 
 
 def _expected_error(card) -> float:

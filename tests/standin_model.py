@@ -49,7 +49,7 @@ class StandInPredictor:
             raise UnsupportedStructureError(f"stand-in knows no element {unknown}; it knows {list(self.card.elements)}")
         return [self.out_of_domain] if self.out_of_domain else []
 
-    def predict(self, structures):
+    def predict(self, structures, overlaps=None):
         if self.largest_batch is not None and len(structures) > self.largest_batch:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
         self.batches.append(len(structures))

@@ -23,12 +23,13 @@ class GrapheneStructure:
     seed: list[int]
 
 
-def make_structures(n_2x2: int = 80, n_3x3: int = 100) -> list[GrapheneStructure]:
+def make_structures(n_2x2: int = 80, n_3x3: int = 50) -> list[GrapheneStructure]:
     """All structures: what validates and tests first, then a mixture at any point of the list."""
     groups = [
         [_displaced(2, i) for i in range(n_2x2)],
         [_displaced(3, i) for i in range(n_3x3)],
         [_primitive(i, scale) for i, scale in enumerate(PRIMITIVE_SCALES)],
+        [_with_vacuum(i, *values) for i, values in enumerate(VACUUM_CELLS)],
         [_rippled_4x4(i) for i in range(3)] + [_rippled_rectangle(i) for i in range(2)],
     ]
     keyed = [(item.split == "train", (k + 0.5) / len(group), item) for group in groups for k, item in enumerate(group)]
@@ -37,6 +38,9 @@ def make_structures(n_2x2: int = 80, n_3x3: int = 100) -> list[GrapheneStructure
 
 PRIMITIVE_SCALES = (0.96, 0.97, 0.975, 0.985, 0.99, 1.0, 1.01, 1.015, 1.025, 1.03, 1.04)
 PRIMITIVE_TEST = (0.97, 0.985, 1.0, 1.015, 1.03)
+# Scale and height of primitive cells that tell the volume's part of the energy zero from the sheet's own.
+VACUUM_CELLS = ((1.0, 12.0), (0.98, 14.0), (1.02, 16.0), (1.005, 13.0))
+VACUUM_TEST = (13.0,)
 
 
 def split_of(index: int) -> str:
@@ -47,6 +51,13 @@ def split_of(index: int) -> str:
 def _primitive(index: int, scale: float) -> GrapheneStructure:
     split = "test" if scale in PRIMITIVE_TEST else "train"
     return GrapheneStructure(f"x1-{index:03d}", split, _sheet(1, scale), (K_DENSITY, K_DENSITY, 1), [])
+
+
+def _with_vacuum(index: int, scale: float, height: float) -> GrapheneStructure:
+    atoms = _sheet(1, scale)
+    atoms.cell[2, 2] = height
+    split = "test" if height in VACUUM_TEST else "train"
+    return GrapheneStructure(f"vacuum-{index:03d}", split, atoms, (K_DENSITY, K_DENSITY, 1), [])
 
 
 def _displaced(n: int, index: int) -> GrapheneStructure:

@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data" / "graphene")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     parser.add_argument("--n-2x2", type=int, default=80)
-    parser.add_argument("--n-3x3", type=int, default=100)
+    parser.add_argument("--n-3x3", type=int, default=50)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     structures = make_structures(options.n_2x2, options.n_3x3)

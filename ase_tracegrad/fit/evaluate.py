@@ -23,7 +23,7 @@ def evaluate_model(predictor: Predictor, samples: Iterable[tuple[str, str, Sampl
     structures = {}
     for group, name, sample in tqdm(list(samples), desc="evaluating", disable=None if progress else True):
         start = time.perf_counter()
-        predicted = predictor.predict([sample.structure])[0]
+        predicted = predictor.predict([sample.structure], [sample.overlap])[0]
         seconds = time.perf_counter() - start
         elements = hamiltonian_error(predicted, sample)
         bands = BandReference(sample).error(predicted, elements)

@@ -14,13 +14,21 @@ from .targets import TraceLabels
 MEV = 1000.0
 
 
-def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, onsite_weight: float, kind: str) -> Tensor:
-    """Mean absolute ('l1') or squared ('mse') error of the elements, meV or meV^2; on-site elements count onsite_weight times.
+def element_errors(prediction: Prediction, graph: LabelledGraph, envelope: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors of H off-site (E, U, U) and on-site (N, U, U), meV.
 
     The labels are multiplied by the envelope of the cut-off, so nothing has to be learned that the model cannot express.
     """
-    offsite = (prediction.offsite - graph.offsite * envelope[:, None, None]) * MEV
-    onsite = (prediction.onsite - graph.onsite) * MEV
+    offsite, onsite = graph.offsite, graph.onsite
+    if prediction.energy_zero is not None:
+        offsite = offsite - prediction.energy_zero * graph.offsite_overlap
+        onsite = onsite - prediction.energy_zero * graph.onsite_overlap
+    return (prediction.offsite - offsite * envelope[:, None, None]) * MEV, (prediction.onsite - onsite) * MEV
+
+
+def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, onsite_weight: float, kind: str) -> Tensor:
+    """Mean absolute ('l1') or squared ('mse') error of the elements, meV or meV^2; on-site elements count onsite_weight times."""
+    offsite, onsite = element_errors(prediction, graph, envelope)
     count: int | Tensor = offsite.numel() + onsite.numel()
     if graph.offsite_mask is not None and graph.onsite_mask is not None:
         offsite, onsite = offsite * graph.offsite_mask, onsite * graph.onsite_mask
@@ -70,8 +78,7 @@ def make_bloch_states(graph: LabelledGraph, padded_index: np.ndarray, n_kpts: in
 def band_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, states: BlochStates, pick: int) -> Tensor:
     """Mean |<n|dH(k)|m>| over the label's states at one k, meV: first-order shifts (diagonal) and mixing."""
     n, u = graph.onsite.shape[:2]
-    offsite = ((prediction.offsite - graph.offsite * envelope[:, None, None]) * MEV).flatten(1)
-    onsite = ((prediction.onsite - graph.onsite) * MEV).flatten(1)
+    offsite, onsite = (error.flatten(1) for error in element_errors(prediction, graph, envelope))
     dense = torch.zeros(n * n, u * u, dtype=torch.complex64)
     dense = dense.index_add(0, graph.batch.receiver * n + graph.batch.sender, offsite * states.phases[pick][:, None])
     dense = dense.index_add(0, torch.arange(n) * (n + 1), onsite.to(torch.complex64))

@@ -30,25 +30,28 @@ def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]
     Off-site, per ordered pair of elements: ridge regression of the natural M = 0 components on the distance
     basis, then the root mean square of the residual near each distance, shared by the components of a piece with equal |M|.
     On-site, per element: mean of the invariant components, root mean square of the residual per piece.
+    All of it after the mean energy zero, if the network has one, was taken out of the labels.
     """
+    if network.energy_zero is not None:
+        network.energy_zero.moment.copy_(fit_moments(network, graphs))
     readout, facts = network.readout, network.shells.components
     n_elements = len(network.elements)
     distance = torch.cat([g.batch.distance for g in graphs]).double()
-    coupled = torch.cat([readout.couple_offsite(g.offsite, g.batch) for g in graphs]).double()
+    local = [local_blocks(network, g) for g in graphs]
+    coupled = torch.cat([readout.couple_offsite(b, g.batch) for (b, _), g in zip(local, graphs, strict=True)]).double()
     pair_type = torch.cat([g.batch.species[g.batch.receiver] * n_elements + g.batch.species[g.batch.sender] for g in graphs])
     grid = torch.linspace(TABLE_START, readout.cutoff, N_TABLE, dtype=torch.float64)
     group = facts["piece"] * 100 + facts["order"]
     for t in pair_type.unique().tolist():
         d, y = distance[pair_type == t], coupled[pair_type == t]
         phi = readout.distance_basis(d)
-        normal = phi.T @ phi + RIDGE * torch.eye(N_TABLE, dtype=torch.float64)
-        baseline = torch.linalg.solve(normal, phi.T @ y) * facts["two_centre"]
+        baseline = torch.linalg.solve(_with_ridge(phi.T @ phi), phi.T @ y) * facts["two_centre"]
         window = torch.exp(-0.5 * ((d - grid[:, None]) / SMOOTHING) ** 2) + 1e-12
         variance = (window @ (y - phi @ baseline).square()) / window.sum(1, keepdim=True)
         spread = _average_groups(variance, group).sqrt().clamp_min(MIN_OFFSITE_SPREAD)
         readout.baseline[t].copy_(baseline)
         readout.spread[t].copy_(spread)
-    onsite = torch.cat([readout.couple_onsite(g.onsite) for g in graphs]).double()
+    onsite = torch.cat([readout.couple_onsite(b) for _, b in local]).double()
     species = torch.cat([g.batch.species for g in graphs])
     for s in species.unique().tolist():
         y = onsite[species == s]
@@ -56,6 +59,50 @@ def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]
         variance = _average_groups((y - mean).square().mean(0, keepdim=True), facts["piece"])[0]
         readout.onsite_mean[s].copy_(mean)
         readout.onsite_spread[s].copy_(variance.sqrt().clamp_min(MIN_ONSITE_SPREAD))
+
+
+@torch.no_grad()
+def local_blocks(network: HamiltonianNetwork, graph: LabelledGraph) -> tuple[Tensor, Tensor]:
+    """Off-site (E, U, U) and on-site (N, U, U) labels without the energy zero that the volume and the elements give, eV."""
+    if network.energy_zero is None:
+        return graph.offsite, graph.onsite
+    mu = network.energy_zero.average(graph.batch)
+    return graph.offsite - mu * graph.offsite_overlap, graph.onsite - mu * graph.onsite_overlap
+
+
+@torch.no_grad()
+def fit_moments(network: HamiltonianNetwork, graphs: list[LabelledGraph]) -> Tensor:
+    """Second moment q of each element, eV Angstrom^3: least squares of the two-centre off-site labels on
+    tables over the distance and on sum_z q_z n_z / Omega S, of which the tables are eliminated.
+
+    Elements whose share never changes cannot be told apart; they get the smallest q that does it.
+    """
+    readout, n_elements = network.readout, len(network.elements)
+    two_centre = network.shells.components["two_centre"].double()
+    table = {}
+    squares, products = torch.zeros(n_elements, n_elements).double(), torch.zeros(n_elements).double()
+    for graph in graphs:
+        batch = graph.batch
+        density = torch.bincount(batch.species, minlength=n_elements) * batch.inverse_volume.double()
+        y, s = (readout.couple_offsite(b, batch).double() * two_centre for b in (graph.offsite, graph.offsite_overlap))
+        squares += (s * s).sum() * torch.outer(density, density)
+        products += (s * y).sum() * density
+        pair_type = batch.species[batch.receiver] * n_elements + batch.species[batch.sender]
+        for t in pair_type.unique().tolist():
+            rows = pair_type == t
+            phi = readout.distance_basis(batch.distance[rows].double())
+            overlap = torch.einsum("z,tc->ztc", density, phi.T @ s[rows])
+            parts = (phi.T @ phi, phi.T @ y[rows], overlap)
+            table[t] = tuple(a + b for a, b in zip(table[t], parts, strict=True)) if t in table else parts
+    for normal, labels, overlaps in table.values():
+        factor = torch.linalg.cholesky(_with_ridge(normal))
+        squares -= torch.einsum("ztc,ytc->zy", overlaps, torch.cholesky_solve(overlaps, factor))
+        products -= torch.einsum("ztc,tc->z", overlaps, torch.cholesky_solve(labels, factor))
+    return torch.linalg.lstsq(squares, products[:, None], rcond=1e-6, driver="gelsd").solution[:, 0]
+
+
+def _with_ridge(normal: Tensor) -> Tensor:
+    return normal + RIDGE * torch.eye(N_TABLE, dtype=torch.float64)
 
 
 def _average_groups(values: Tensor, group: Tensor) -> Tensor:
@@ -76,9 +123,10 @@ def trace_labels(network: HamiltonianNetwork, graph: LabelledGraph, kind: str) -
     n_pairs = len(network.shells.shells) ** 2
     membership = torch.nn.functional.one_hot(facts["shell_pair"], n_pairs).to(graph.offsite.dtype)
     baseline, spread = readout.statistics(graph.batch)
-    offsite = (readout.couple_offsite(graph.offsite, graph.batch) - baseline) / spread
+    offsite_blocks, onsite_blocks = local_blocks(network, graph)
+    offsite = (readout.couple_offsite(offsite_blocks, graph.batch) - baseline) / spread
     species = graph.batch.species
-    onsite = (readout.couple_onsite(graph.onsite) - readout.onsite_mean[species]) / readout.onsite_spread[species]
+    onsite = (readout.couple_onsite(onsite_blocks) - readout.onsite_mean[species]) / readout.onsite_spread[species]
     present = torch.stack([torch.from_numpy(network.shells.shell_mask[z]) for z in network.elements]).to(offsite.dtype)
     receiver, sender = present[species[graph.batch.receiver]], present[species[graph.batch.sender]]
     masks = (

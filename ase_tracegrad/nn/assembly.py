@@ -1,6 +1,7 @@
 """Between the network's padded blocks and BlockMatrix."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -40,6 +41,12 @@ def to_block_matrices(
             )
         matrices.append(BlockMatrix(layout, graph.pairs, graph.shifts, values))
     return matrices
+
+
+def add_energy_zero(matrix: BlockMatrix, overlap: BlockMatrix, mu: float, envelope: np.ndarray) -> BlockMatrix:
+    """matrix + mu S on the pairs of the matrix; envelope (pairs,): the end of all blocks at the model's cut-off."""
+    shift = mu * overlap.restricted_to(matrix).values * np.repeat(envelope, np.diff(matrix.offsets))
+    return replace(matrix, values=matrix.values + shift)
 
 
 def from_block_matrix(

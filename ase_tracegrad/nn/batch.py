@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..graph import NeighborGraph
+from ..structure import Structure
 from .wigner import edge_rotations
 
 
@@ -19,7 +20,8 @@ class GraphBatch:
     species (N,) index into the model's elements; sender j and receiver i (E,); reverse (E,) index of the
     reverse pair; distance (E,) Angstrom; rotations: D_l of each pair, (E, 2l+1, 2l+1), l = 0..lmax;
     n_near: the first n_near pairs pass messages; pair_order (E,): row of each pair in the concatenated
-    off-site pair lists of the graphs; structure (N,) index of the structure of each atom.
+    off-site pair lists of the graphs; structure (N,) index of the structure of each atom; inverse_volume: of each
+    structure's cell, 1 / Angstrom^3, 0 unless it is periodic in three directions.
     """
 
     species: Tensor
@@ -31,6 +33,7 @@ class GraphBatch:
     n_near: int
     pair_order: np.ndarray
     structure: Tensor
+    inverse_volume: Tensor
 
     @property
     def n_atoms(self) -> int:
@@ -83,4 +86,9 @@ def make_batch(
         n_near=int(np.searchsorted(distance[order], message_cutoff)),
         pair_order=order,
         structure=torch.tensor(structure),
+        inverse_volume=torch.tensor([_inverse_volume(graph.structure) for graph in graphs], dtype=dtype),
     )
+
+
+def _inverse_volume(structure: Structure) -> float:
+    return float(1 / abs(np.linalg.det(structure.cell))) if structure.pbc.all() else 0.0

@@ -4,6 +4,8 @@ import difflib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+ENERGY_ZEROS = ("vacuum", "cell-average")
+
 
 class ConfigError(ValueError):
     """A configuration with an unknown key, a wrong type or an impossible value."""
@@ -36,6 +38,7 @@ class NetworkConfig:
     message_cutoff: pairs nearer than this pass messages to atoms; the others only get pair updates.
     hidden, edge_last, node_last: irreps of the features between blocks and after the last one.
     final_node_update: one more message from the last pair features into the atoms, for the on-site blocks.
+    energy_zero: of the labels: 'vacuum' (molecules, localised Hartree solvers) or 'cell-average' (see energy_zero.py).
     """
 
     cutoff: float = 7.5
@@ -50,6 +53,7 @@ class NetworkConfig:
     edge_last: str = "32x0e+24x1o+8x1e+20x2e+8x2o+12x3o+6x3e+8x4e"
     node_last: str = "48x0e+32x1o+8x1e+24x2e+8x2o+12x3o+6x3e+8x4e"
     final_node_update: bool = True
+    energy_zero: str = "vacuum"
     tracegrad: TraceGradConfig = field(default_factory=TraceGradConfig)
 
     def __post_init__(self):
@@ -59,6 +63,8 @@ class NetworkConfig:
             raise ConfigError(f"message_cutoff must lie between 0 and cutoff = {self.cutoff}, found {self.message_cutoff}")
         if self.n_blocks < 1:
             raise ConfigError(f"n_blocks must be at least 1, found {self.n_blocks}")
+        if self.energy_zero not in ENERGY_ZEROS:
+            raise ConfigError(f"energy_zero must be one of {', '.join(ENERGY_ZEROS)}, found {self.energy_zero!r}")
 
 
 def config_from_dict(cls, data: dict[str, Any], where: str = ""):

@@ -13,6 +13,7 @@ from ..basis import Basis
 from .batch import GraphBatch
 from .config import NetworkConfig
 from .coupling import CommonShells
+from .energy_zero import EnergyZero
 from .interaction import EdgeUpdate, NodeUpdate, ScalarDecoder, rotate_into_frames
 from .irreps import Channels, NodeLinear
 from .o2 import O2Linear
@@ -23,10 +24,14 @@ from .tracegrad import TraceGradBlock
 
 @dataclass(frozen=True)
 class Prediction:
-    """offsite (E, U, U) and onsite (N, U, U) blocks in eV over the common shells; trace labels or None."""
+    """offsite (E, U, U) and onsite (N, U, U) blocks in eV over the common shells; trace labels or None.
+
+    energy_zero (structures,): mu in eV if the model has an energy zero of its own; then H = blocks + mu S.
+    """
 
     offsite: Tensor
     onsite: Tensor
+    energy_zero: Tensor | None = None
     offsite_trace: Tensor | None = None
     onsite_trace: Tensor | None = None
 
@@ -57,6 +62,7 @@ class HamiltonianNetwork(nn.Module):
         self.onsite_head = NodeLinear(node, self.shells.channels, scale=0.3)
         self.readout = BlockReadout(self.shells, n_elements, config.cutoff, config.cutoff_width)
         self.node_channels = node
+        self.energy_zero = EnergyZero(n_elements, node.scalars) if config.energy_zero == "cell-average" else None
         self.offsite_trace, self.onsite_trace = self._trace_decoders(node, edge)
         self.lmax = max(Channels(config.hidden).lmax, edge_last.lmax, node_last.lmax, self.shells.channels.lmax)
 
@@ -83,17 +89,18 @@ class HamiltonianNetwork(nn.Module):
             node_invariants.append(z_node)
             edge_invariants.append(z_edge)
         last_scalars = x[0][:, 0, : self.node_channels.scalars]
+        zero = None if self.energy_zero is None else self.energy_zero(last_scalars, batch)
         if self.final_node_update is not None:
             x = self.final_node_update(x, x_receiver, x_sender, e, radial, batch)
         offsite_rows = self.shells.channels.to_rows(self.offsite_head([e])[0])
         offsite = self.readout.offsite_blocks(offsite_rows, batch)
         onsite = self.readout.onsite_blocks(self.onsite_head(x), batch)
         if not (with_traces and self.offsite_trace is not None and self.onsite_trace is not None):
-            return Prediction(offsite, onsite)
+            return Prediction(offsite, onsite, zero)
         c = self.config.tracegrad
         z_edges = edge_invariants if c.edges else [e[0][:, : self.blocks[-1].edge_scalars]]
         z_nodes = node_invariants if c.nodes else [last_scalars]
-        return Prediction(offsite, onsite, self.offsite_trace(z_edges), self.onsite_trace(z_nodes))
+        return Prediction(offsite, onsite, zero, self.offsite_trace(z_edges), self.onsite_trace(z_nodes))
 
 
 class InteractionBlock(nn.Module):

@@ -4,15 +4,17 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..basis import Basis
 from ..blocks import BlockMatrix
 from ..graph import NeighborGraph, build_graph
 from ..models import find_model
+from ..overlap import compute_overlap
 from ..structure import Structure
 from ..symbols import symbol_of
-from .assembly import to_block_matrices
+from .assembly import add_energy_zero, to_block_matrices
 from .batch import make_batch
 from .card import ModelCard
 from .checkpoint import load_checkpoint
@@ -49,8 +51,8 @@ class Predictor:
         """Reasons to distrust a prediction for this structure (see domain.py); raises UnsupportedStructureError."""
         return check_domain(self.graph(structure), self.network.elements, self.card.domain)
 
-    def predict(self, structures: Sequence[Structure]) -> list[BlockMatrix]:
-        """H(R) in eV of each structure, all in one forward pass."""
+    def predict(self, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None) -> list[BlockMatrix]:
+        """H(R) in eV of each structure, all in one forward pass; overlaps: their S(R), if known."""
         if not structures:
             return []
         graphs = [self.graph(structure) for structure in structures]
@@ -60,7 +62,17 @@ class Predictor:
         ).to(self.device)
         with torch.inference_mode():
             prediction = network(batch)
-        return to_block_matrices(graphs, batch, prediction, self.basis, network.shells)
+        matrices = to_block_matrices(graphs, batch, prediction, self.basis, network.shells)
+        if prediction.energy_zero is None:
+            return matrices
+        if overlaps is None:
+            overlaps = [compute_overlap(structure, self.basis) for structure in structures]
+        shifts = prediction.energy_zero.double().cpu().tolist()
+        envelopes = [self._envelope(graph) for graph in graphs]
+        return [add_energy_zero(*parts) for parts in zip(matrices, overlaps, shifts, envelopes, strict=True)]
+
+    def _envelope(self, graph: NeighborGraph) -> np.ndarray:
+        return self.network.readout.envelope(torch.from_numpy(np.linalg.norm(graph.vectors, axis=1))).numpy()
 
     def __repr__(self) -> str:
         return f"Predictor({self.card.line}, device={self.device}, dtype={self.dtype})"

@@ -76,7 +76,7 @@ def test_trace_loss():
     values, mask = (noise((5, 4)), noise((2, 4), 1)), torch.ones(5, 4, dtype=torch.float64)
     mask[0, :3] = 0
     labels = TraceLabels(values[0] * mask, mask), TraceLabels(values[1], torch.ones(2, 4, dtype=torch.float64))
-    prediction = Prediction(torch.zeros(0), torch.zeros(0), labels[0].values + 0.5, labels[1].values - 2.0)
+    prediction = Prediction(torch.zeros(0), torch.zeros(0), None, labels[0].values + 0.5, labels[1].values - 2.0)
     assert trace_loss(prediction, labels) == pytest.approx((17 * 0.5 + 2 * 4 * 2.0) / 25)
 
 

@@ -11,7 +11,10 @@ from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.fit import targets
 from ase_tracegrad.fit.dataset import label_graph
 from ase_tracegrad.fit.targets import MIN_OFFSITE_SPREAD, MIN_ONSITE_SPREAD, fit_standardization, trace_labels
-from tests.fit.cases import make_network, make_sample
+from ase_tracegrad.overlap import compute_overlap
+from ase_tracegrad.structure import Structure
+from tests.fit.cases import NETWORK, make_network, make_sample, with_error
+from tests.standin_model import StandInPredictor
 
 
 def baseline_blocks(network, graph):
@@ -179,3 +182,33 @@ def test_absent_shell_pairs_are_masked(labelled):
 def test_unknown_kind_of_label(labelled):
     with pytest.raises(ValueError, match="must be raw, log or layer-norm, found 'x'"):
         trace_labels(labelled[0], labelled[1][0], "x")
+
+
+def test_moments_of_the_energy_zero_are_found(monkeypatch):
+    """H = local + (sum of q) / Omega S in cells of different height, the same surroundings."""
+    monkeypatch.setattr(targets, "RIDGE", 1e-12)
+    network = make_network(replace(NETWORK, energy_zero="cell-average"))
+    moments = torch.tensor([3.0, 80.0], dtype=torch.float64)  # of H and C
+    graphs = []
+    for seed, (height, carbons) in enumerate([(9, 2), (12, 2), (9, 1), (14, 1)]):
+        sample = make_sample(seed)
+        keep = [0, 2, 3] if carbons == 1 else [0, 1, 2, 3]
+        full = sample.structure
+        structure = Structure(full.numbers[keep], full.positions[keep], np.diag([2.5, 9, height]), [True, True, True])
+        overlap = compute_overlap(structure, sample.basis)
+        hamiltonian = StandInPredictor().predict([structure])[0]
+        mu = float(moments[1] * carbons + 2 * moments[0]) / (2.5 * 9 * height)
+        shifted = with_error(hamiltonian, overlap, mu)
+        graphs.append(
+            label_graph(
+                f"cell-{seed}", replace(sample, structure=structure, hamiltonian=shifted, overlap=overlap), network, torch.float64
+            )
+        )
+    found = targets.fit_moments(network, graphs)
+    assert torch.allclose(found, moments, rtol=0.02)
+    network.energy_zero.moment.copy_(moments)
+    plain = label_graph(
+        "plain", replace(sample, structure=structure, hamiltonian=hamiltonian, overlap=overlap), network, torch.float64
+    )
+    for local, expected in zip(targets.local_blocks(network, graphs[-1]), (plain.offsite, plain.onsite), strict=True):
+        assert torch.allclose(local, expected, atol=1e-10)

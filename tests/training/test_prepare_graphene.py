@@ -35,9 +35,11 @@ def test_counts_and_splits(structures):
         ("x2", "train"): 64,
         ("x2", "validation"): 8,
         ("x2", "test"): 8,
-        ("x3", "train"): 80,
-        ("x3", "validation"): 10,
-        ("x3", "test"): 10,
+        ("x3", "train"): 40,
+        ("x3", "validation"): 5,
+        ("x3", "test"): 5,
+        ("vacuum", "train"): 3,
+        ("vacuum", "test"): 1,
         ("x4", "test"): 3,
         ("rect", "test"): 2,
     }
@@ -47,7 +49,7 @@ def test_every_structure_follows_from_its_name(script, structures):
     """Asking for fewer gives a subset: the same name is the same structure and the same split."""
     by_name = {item.name: item for item in structures}
     again = script("graphene_structures").make_structures(20, 7)
-    assert len(again) == 20 + 7 + 11 + 5
+    assert len(again) == 20 + 7 + 11 + 4 + 5
     for item in again:
         reference = by_name[item.name]
         assert np.array_equal(item.atoms.positions, reference.atoms.positions)
@@ -57,12 +59,14 @@ def test_every_structure_follows_from_its_name(script, structures):
 
 def test_any_beginning_is_a_mixture(structures):
     """An interrupted campaign has some of everything."""
-    assert {kind(item) for item in structures[: len(structures) // 4]} == {"x1", "x2", "x3", "x4", "rect"}
+    assert {kind(item) for item in structures[: len(structures) // 4]} == {"x1", "x2", "x3", "vacuum", "x4", "rect"}
 
 
 def test_sizes_and_meshes(structures):
     for item in structures:
-        atoms, mesh = {"x1": (2, 12), "x2": (8, 6), "x3": (18, 4), "x4": (32, 3), "rect": (16 * 2, 3)}[kind(item)]
+        atoms, mesh = {"x1": (2, 12), "vacuum": (2, 12), "x2": (8, 6), "x3": (18, 4), "x4": (32, 3), "rect": (16 * 2, 3)}[
+            kind(item)
+        ]
         assert len(item.atoms) == atoms
         assert item.kpoints == (mesh, mesh, 1)
         assert item.atoms.pbc.all()
@@ -165,7 +169,7 @@ def test_main_runs_the_campaign_and_packs(prepare, labels, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["prepare_graphene.py", "--out", str(out), "--n-2x2", "3", "--n-3x3", "2"])
     outcomes.update(displaced=True, perfect=True)
     prepare.main()
-    assert len(jobs) == 3 + 2 + 11 + 5
+    assert len(jobs) == 3 + 2 + 11 + 4 + 5
     assert {job.facts["split"] for job in jobs} == {"train", "test"}
     assert jobs[0].arguments["settings"].kpoints[2] == 1
     packed = (out / "graphene.h5").read_bytes()
