@@ -1,5 +1,6 @@
 """TrainingConfig: one YAML file, one frozen dataclass; an unknown key is an error that names it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,9 @@ class LossConfig:
             raise ConfigError(f"loss.elements must be 'l1' or 'mse', found {self.elements!r}")
         if self.trace_label not in ("layer-norm", "log", "raw"):
             raise ConfigError(f"loss.trace_label must be 'layer-norm', 'log' or 'raw', found {self.trace_label!r}")
+        for name in ("onsite_weight", "trace_weight", "band_weight"):
+            _require("loss", self, name, at_least=0)
+        _require("loss", self, "band_kpts", at_least=1)
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,11 @@ class OptimizerConfig:
     ema: float = 0.995
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise ConfigError(f"optimizer.batch_size must be at least 1, found {self.batch_size}")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"optimizer.learning_rate must be positive, found {self.learning_rate}")
-        if not 0 <= self.ema < 1:
-            raise ConfigError(f"optimizer.ema must lie in [0, 1), found {self.ema}")
+        _require("optimizer", self, "batch_size", at_least=1)
+        _require("optimizer", self, "weight_decay", at_least=0)
+        for name in ("learning_rate", "clip"):
+            _require("optimizer", self, name, above=0)
+        _require("optimizer", self, "ema", at_least=0, below=1)
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,11 @@ class ScheduleConfig:
     def __post_init__(self):
         if self.kind not in ("one-cycle", "plateau"):
             raise ConfigError(f"schedule.kind must be 'one-cycle' or 'plateau', found {self.kind!r}")
-        if self.epochs < 1:
-            raise ConfigError(f"schedule.epochs must be at least 1, found {self.epochs}")
+        _require("schedule", self, "epochs", at_least=1)
+        for name in ("warmup", "final"):
+            _require("schedule", self, name, at_least=0, below=1)
+        _require("schedule", self, "factor", above=0, below=1)
+        _require("schedule", self, "patience", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,13 @@ class CardConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """data: packed file; limit: samples per split (0: all); validate_every: epochs; validate_bands: structures whose bands
-    are compared at each validation; everything random follows from seed."""
+    """data: packed file; limit: samples per split (0: all); start: model (name or file) whose weights to begin with, '' for
+    random ones; validate_every: epochs; validate_bands: structures whose bands are compared at each validation; everything
+    random follows from seed."""
 
     data: str
     out: str
+    start: str = ""
     seed: int = 0
     limit: int = 0
     standardize: bool = True
@@ -100,8 +108,19 @@ class TrainingConfig:
     card: CardConfig = field(default_factory=CardConfig)
 
     def __post_init__(self):
-        if self.validate_every < 1:
-            raise ConfigError(f"validate_every must be at least 1, found {self.validate_every}")
+        _require("", self, "validate_every", at_least=1)
+        for name in ("limit", "validate_bands"):
+            _require("", self, name, at_least=0)
+
+
+def _require(section: str, config, name: str, *, at_least: float = -math.inf, above: float = -math.inf, below: float = math.inf):
+    value = getattr(config, name)
+    if value >= at_least and above < value < below:
+        return
+    bounds = [
+        f"{text} {bound}" for text, bound in (("at least", at_least), ("above", above), ("below", below)) if math.isfinite(bound)
+    ]
+    raise ConfigError(f"{section}{'.' if section else ''}{name} must be {' and '.join(bounds)}, found {value}")
 
 
 def load_config(path, overrides: Sequence[str] = ()) -> TrainingConfig:

@@ -54,10 +54,12 @@ def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: t
     return LabelledGraph(name, sample, graph, batch, offsite, onsite, offsite_overlap, onsite_overlap, offsite_mask, onsite_mask)
 
 
-def load_labelled(path, network: HamiltonianNetwork, splits: Iterable[str], *, limit: int = 0) -> dict[str, list[LabelledGraph]]:
+def load_labelled(
+    path, network: HamiltonianNetwork, splits: Iterable[str], *, limit: int = 0, needs_fermi_level: bool = False
+) -> dict[str, list[LabelledGraph]]:
     """{split: graphs} of a packed file whose samples name their split in info['split'].
 
-    limit > 0 keeps the first samples of each split only.
+    limit > 0 keeps the first samples of each split only; needs_fermi_level: ValueError for samples without one.
     """
     data: dict[str, list[LabelledGraph]] = {split: [] for split in splits}
     with StoreReader(path) as store:
@@ -68,7 +70,20 @@ def load_labelled(path, network: HamiltonianNetwork, splits: Iterable[str], *, l
     empty = [split for split, graphs in data.items() if not graphs]
     if empty:
         raise ValueError(f"{path} holds no sample of split(s) {empty}; samples must name their split in info['split']")
+    nowhere = [g.name for graphs in data.values() for g in graphs if "fermi_level" not in g.sample.info]
+    if nowhere and needs_fermi_level:
+        raise ValueError(f"{path}: sample {nowhere[0]} has no info['fermi_level'], which band errors and the band loss need")
     return data
+
+
+def labels_hash(graphs: Iterable[LabelledGraph]) -> str:
+    """SHA-256 of the names and labels a run trains on, so that a resumed run can tell whether they are the same."""
+    digest = hashlib.sha256()
+    for graph in graphs:
+        digest.update(graph.name.encode())
+        for tensor in (graph.batch.distance, graph.offsite, graph.onsite):
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def content_hash(store: StoreReader) -> str:

@@ -50,13 +50,14 @@ def trace_loss(prediction: Prediction, labels: tuple[TraceLabels, TraceLabels]) 
 
 @dataclass(frozen=True)
 class BlochStates:
-    """Eigenvectors of the labels at some k: phases (Kn, E) of the pairs, coefficients (Kn, N*U, n) over padded orbitals."""
+    """Eigenvectors of the labels at kpts (K, 3): phases (K, E) of the pairs, coefficients K x (N*U, n) over padded orbitals."""
 
+    kpts: np.ndarray
     phases: Tensor
     coefficients: list[Tensor]
 
 
-def make_bloch_states(graph: LabelledGraph, padded_index: np.ndarray, n_kpts: int, above_fermi: float, seed: int) -> BlochStates:
+def make_bloch_states(graph: LabelledGraph, padded_index: np.ndarray, n_kpts: int, above_fermi: float, seed) -> BlochStates:
     """Eigenvectors at random k (in the periodic directions), up to above_fermi eV over the Fermi level.
 
     padded_index: positions of the structure's orbitals among the N * U padded ones.
@@ -72,7 +73,7 @@ def make_bloch_states(graph: LabelledGraph, padded_index: np.ndarray, n_kpts: in
         padded[padded_index] = c
         coefficients.append(torch.from_numpy(padded))
     phases = torch.from_numpy(np.exp(2j * np.pi * kpts @ shifts.T).astype(np.complex64))
-    return BlochStates(phases, coefficients)
+    return BlochStates(kpts, phases, coefficients)
 
 
 def band_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, states: BlochStates, pick: int) -> Tensor:

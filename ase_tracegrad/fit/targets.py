@@ -79,7 +79,7 @@ def fit_moments(network: HamiltonianNetwork, graphs: list[LabelledGraph]) -> Ten
     """
     readout, n_elements = network.readout, len(network.elements)
     two_centre = network.shells.components["two_centre"].double()
-    table = {}
+    table: dict[int, list[Tensor]] = {}
     squares, products = torch.zeros(n_elements, n_elements).double(), torch.zeros(n_elements).double()
     for graph in graphs:
         batch = graph.batch
@@ -92,8 +92,8 @@ def fit_moments(network: HamiltonianNetwork, graphs: list[LabelledGraph]) -> Ten
             rows = pair_type == t
             phi = readout.distance_basis(batch.distance[rows].double())
             overlap = torch.einsum("z,tc->ztc", density, phi.T @ s[rows])
-            parts = (phi.T @ phi, phi.T @ y[rows], overlap)
-            table[t] = tuple(a + b for a, b in zip(table[t], parts, strict=True)) if t in table else parts
+            parts = [phi.T @ phi, phi.T @ y[rows], overlap]
+            table[t] = [a + b for a, b in zip(table[t], parts, strict=True)] if t in table else parts
     for normal, labels, overlaps in table.values():
         factor = torch.linalg.cholesky(_with_ridge(normal))
         squares -= torch.einsum("ztc,ytc->zy", overlaps, torch.cholesky_solve(overlaps, factor))

@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from ..nn.assembly import to_block_matrices
 from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
 from .config import TrainingConfig
-from .dataset import LabelledGraph, load_labelled
+from .dataset import LabelledGraph, labels_hash, load_labelled
 from .loss import BlochStates, band_loss, element_loss, make_bloch_states, trace_loss
 from .metrics import BandReference, hamiltonian_error, pool_errors
+from .start import start_from
 from .targets import TraceLabels, fit_standardization, trace_labels
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,11 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):  # the seed is ours, the global generator stays the user's
             torch.manual_seed(config.seed)
             self.network = HamiltonianNetwork(config.network, basis, elements).float()
-        self.data = load_labelled(config.data, self.network, ("train", "validation"), limit=config.limit)
+        if config.start:
+            start_from(self.network, config.start)
+        with_bands = config.loss.band_weight > 0 or config.validate_bands > 0
+        splits = ("train", "validation")
+        self.data = load_labelled(config.data, self.network, splits, limit=config.limit, needs_fermi_level=with_bands)
         if config.standardize:
             fit_standardization(self.network, self.data["train"])
         self.average = copy.deepcopy(self.network)
@@ -146,8 +152,9 @@ class Trainer:
     def _bloch_states(self, graph: LabelledGraph) -> BlochStates:
         if graph.name not in self.states:
             shells, loss = self.network.shells, self.config.loss
+            seed = [self.config.seed, zlib.crc32(graph.name.encode())]  # other k-points for every structure
             index = np.concatenate([a * shells.size + shells.index[int(z)] for a, z in enumerate(graph.sample.structure.numbers)])
-            self.states[graph.name] = make_bloch_states(graph, index, loss.band_kpts, loss.band_above_fermi, self.config.seed)
+            self.states[graph.name] = make_bloch_states(graph, index, loss.band_kpts, loss.band_above_fermi, seed)
         return self.states[graph.name]
 
     # -- optimisation ------------------------------------------------------------------------------
@@ -214,6 +221,7 @@ class Trainer:
             "running_norm": self.running_norm,
             "plateau": self.plateau,
             "seconds": self.seconds,
+            "labels": self._labels_hash(),
             "config": json.dumps(config_to_dict(self.config)),
         }
         part = self.out / (STATE_FILE + ".part")
@@ -229,8 +237,7 @@ class Trainer:
             state = torch.load(path, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(f"{path} is damaged, start the run anew: {error}") from error
-        if json.loads(state["config"]) != json.loads(json.dumps(config_to_dict(self.config))):
-            raise ValueError(f"{path} was written with other settings: use the same configuration, or another 'out'")
+        self._require_same_run(state, path)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -238,6 +245,19 @@ class Trainer:
         self.epoch, self.step, self.running_norm = state["epoch"], state["step"], state["running_norm"]
         self.plateau, self.seconds = state["plateau"], state["seconds"]
         self._truncate_log()
+
+    def _labels_hash(self) -> str:
+        return labels_hash(self.data["train"] + self.data["validation"])
+
+    def _require_same_run(self, state: dict, path: Path):
+        before, now = _flatten(json.loads(state["config"])), _flatten(config_to_dict(self.config))
+        moved = ("data", "out")  # folders may move; the labels themselves are compared
+        changed = [key for key in sorted(before | now) if key not in moved and before.get(key) != now.get(key)]
+        if changed:
+            listed = "; ".join(f"{key} = {before.get(key)!r} (now {now.get(key)!r})" for key in changed)
+            raise ValueError(f"{path} was written with other settings: {listed}. Use the same configuration, or another 'out'")
+        if state["labels"] != self._labels_hash():
+            raise ValueError(f"{path} was trained on other labels than {self.config.data} holds now: start anew in another 'out'")
 
     def _append_log(self, row: dict):
         path = self.out / LOG_FILE
@@ -255,6 +275,13 @@ class Trainer:
             lines = path.read_text().splitlines()
             kept = lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= self.epoch]
             _write_atomically(path, ("\n".join(kept) + "\n").encode())
+
+
+def _flatten(config: dict, prefix: str = "") -> dict:
+    flat: dict = {}
+    for key, value in config.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def _write_atomically(path: Path, content: bytes):

@@ -118,7 +118,7 @@ def test_band_loss_is_first_order_perturbation_theory(band_case):
     sample = graph.sample
     rng = np.random.default_rng(0)
     error = replace(sample.hamiltonian, values=1e-4 * rng.normal(size=sample.hamiltonian.values.shape)).symmetrized()
-    kpts = np.random.default_rng(0).random((3, 3)) * sample.structure.pbc  # the mesh make_bloch_states draws for seed 0
+    kpts = states.kpts
     perturbed = replace(sample.hamiltonian, values=sample.hamiltonian.values + error.values)
     before, after = (compute_bands(h, sample.overlap, kpts) for h in (sample.hamiltonian, perturbed))
     moved = label_graph("moved", replace(sample, hamiltonian=perturbed), make_network(replace(NETWORK, cutoff=8.0), sample))

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from ase_tracegrad.fit.export import export_model
 from ase_tracegrad.fit.metrics import hamiltonian_error
 from ase_tracegrad.fit.trainer import Trainer
-from ase_tracegrad.io.store import StoreReader
+from ase_tracegrad.io.store import StoreReader, StoreWriter
 from ase_tracegrad.nn.checkpoint import load_checkpoint
 from ase_tracegrad.nn.predictor import load_model
 from tests.fit.cases import make_sample, make_training_config, write_store
@@ -292,3 +293,53 @@ def test_exported_model_predicts_what_was_validated(store, tmp_path):
 
 def squeezed(structure):
     return replace(structure, positions=structure.positions * 0.8, cell=structure.cell * 0.8)
+
+
+def test_start_from_a_model(store, tmp_path):
+    first = make_trainer(store, tmp_path / "first", schedule={"epochs": 2})
+    first.run(progress=False)
+    model = export_model(first)
+    again = make_trainer(store, tmp_path / "again", start=str(model), seed=1)
+    before, after = (t.evaluate(t.data["train"], [])["mae_all"] for t in (first, again))
+    assert after == pytest.approx(before, rel=1e-6)
+    zero = make_trainer(store, tmp_path / "zero", start=str(model), network={"energy_zero": "cell-average"})
+    assert zero.network.energy_zero is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"network": {"n_radial": 12}}, "n_radial = 16 .here 12."), ({"start": "no-such-model"}, "no-such-model")],
+)
+def test_start_refuses_another_network(store, tmp_path, changes, message):
+    model = export_model(make_trainer(store, tmp_path / "first", schedule={"epochs": 1}))
+    with pytest.raises(ValueError, match=message):
+        make_trainer(store, tmp_path / "again", **{"start": str(model)} | changes)
+
+
+def test_resume_refuses_other_labels(tmp_path):
+    store = write_store(tmp_path / "chains.h5")
+    make_trainer(store, tmp_path / "run", schedule={"epochs": 1}).run(progress=False)
+    write_store(tmp_path / "more.h5", train=3)
+    os.replace(tmp_path / "more.h5", store)
+    with pytest.raises(ValueError, match="trained on other labels"):
+        make_trainer(store, tmp_path / "run", schedule={"epochs": 1}).resume()
+
+
+def test_a_moved_folder_can_be_resumed(store, tmp_path):
+    make_trainer(store, tmp_path / "run", schedule={"epochs": 1}).run(progress=False)
+    os.rename(tmp_path / "run", tmp_path / "moved")
+    moved = make_trainer(store, tmp_path / "moved", schedule={"epochs": 1})
+    moved.resume()
+    assert moved.epoch == 1
+
+
+def test_samples_without_a_fermi_level(tmp_path):
+    path = tmp_path / "chains.h5"
+    with StoreWriter(path) as writer:
+        for number, split in enumerate(("train", "validation")):
+            sample = make_sample(number, split=split)
+            info = {key: value for key, value in sample.info.items() if key != "fermi_level"}
+            writer.add(f"chain-{number}", replace(sample, info=info))
+    with pytest.raises(ValueError, match="chain-0 has no info"):
+        make_trainer(path, tmp_path / "run")
+    make_trainer(path, tmp_path / "run", validate_bands=0)
