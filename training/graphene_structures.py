@@ -38,8 +38,8 @@ def make_structures(n_2x2: int = 80, n_3x3: int = 50) -> list[GrapheneStructure]
 
 PRIMITIVE_SCALES = (0.96, 0.97, 0.975, 0.985, 0.99, 1.0, 1.01, 1.015, 1.025, 1.03, 1.04)
 PRIMITIVE_TEST = (0.97, 0.985, 1.0, 1.015, 1.03)
-# Scale and height of primitive cells that tell the volume's part of the energy zero from the sheet's own.
-VACUUM_CELLS = ((1.0, 12.0), (0.98, 14.0), (1.02, 16.0), (1.005, 13.0))
+# Scale and height of primitive cells that tell the volume's part of the energy zero from the sheet's own part.
+VACUUM_CELLS = ((1.01, 12.0), (0.975, 14.0), (1.025, 16.0), (1.0, 13.0))
 VACUUM_TEST = (13.0,)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,35 +71,43 @@ def local_blocks(network: HamiltonianNetwork, graph: LabelledGraph) -> tuple[Ten
     return graph.offsite - mu * graph.offsite_overlap, graph.onsite - mu * graph.onsite_overlap
 
 
-@torch.no_grad()
 def fit_moments(network: HamiltonianNetwork, graphs: list[LabelledGraph]) -> Tensor:
-    """Second moment q of each element, eV Angstrom^3: least squares of the two-centre off-site labels on
-    tables over the distance and on sum_z q_z n_z / Omega S, of which the tables are eliminated.
+    """Second moment q of each element, eV Angstrom^3, from structures that were labelled in cells of different volume.
 
-    Elements whose share never changes cannot be told apart; they get the smallest q that does it.
+    Equal surroundings give equal local blocks, so H of one cell less H of the other is
+    (sum_z n_z q_z) (1 / Omega - 1 / Omega') S, whatever the local blocks are. Elements whose share never changes cannot be
+    told apart; they get the smallest q that does it. ValueError if no structure was labelled in two cells: strain alone does
+    not tell the volume's part of a change from the local one.
     """
-    readout, n_elements = network.readout, len(network.elements)
-    two_centre = network.shells.components["two_centre"].double()
-    table: dict[int, list[Tensor]] = {}
-    squares, products = torch.zeros(n_elements, n_elements).double(), torch.zeros(n_elements).double()
-    for graph in graphs:
-        batch = graph.batch
-        density = torch.bincount(batch.species, minlength=n_elements) * batch.inverse_volume.double()
-        y, s = (readout.couple_offsite(b, batch).double() * two_centre for b in (graph.offsite, graph.offsite_overlap))
-        squares += (s * s).sum() * torch.outer(density, density)
-        products += (s * y).sum() * density
-        pair_type = batch.species[batch.receiver] * n_elements + batch.species[batch.sender]
-        for t in pair_type.unique().tolist():
-            rows = pair_type == t
-            phi = readout.distance_basis(batch.distance[rows].double())
-            overlap = torch.einsum("z,tc->ztc", density, phi.T @ s[rows])
-            parts = [phi.T @ phi, phi.T @ y[rows], overlap]
-            table[t] = [a + b for a, b in zip(table[t], parts, strict=True)] if t in table else parts
-    for normal, labels, overlaps in table.values():
-        factor = torch.linalg.cholesky(_with_ridge(normal))
-        squares -= torch.einsum("ztc,ytc->zy", overlaps, torch.cholesky_solve(overlaps, factor))
-        products -= torch.einsum("ztc,tc->z", overlaps, torch.cholesky_solve(labels, factor))
-    return torch.linalg.lstsq(squares, products[:, None], rcond=1e-6, driver="gelsd").solution[:, 0]
+    rows, values = [], []
+    for number, one in enumerate(graphs):
+        for other in graphs[:number]:
+            if not _same_surroundings(one, other):
+                continue
+            density = float(one.batch.inverse_volume - other.batch.inverse_volume)
+            if abs(density) <= 1e-3 * float(one.batch.inverse_volume):
+                continue
+            overlap = one.sample.overlap
+            change = one.sample.hamiltonian.restricted_to(overlap) - other.sample.hamiltonian.restricted_to(overlap)
+            rows.append(density * np.bincount(one.batch.species.numpy(), minlength=len(network.elements)))
+            values.append(change.inner(overlap) / overlap.inner(overlap))
+    if not rows:
+        raise ValueError(
+            "energy_zero 'cell-average' needs at least one training structure that was labelled in two cells of different "
+            "volume (more vacuum); found none. Add one, or set network.energy_zero to 'vacuum'"
+        )
+    return torch.from_numpy(np.linalg.lstsq(np.array(rows), np.array(values), rcond=1e-6)[0])
+
+
+def _same_surroundings(one: LabelledGraph, other: LabelledGraph) -> bool:
+    """The same atoms in the same order, at the same places to each other within the cut-off."""
+    if not np.array_equal(one.sample.structure.numbers, other.sample.structure.numbers):
+        return False
+    if len(one.graph.pairs) != len(other.graph.pairs):
+        return False
+    first, second = (np.concatenate([g.graph.pairs, g.graph.shifts, g.graph.vectors], axis=1) for g in (one, other))
+    first, second = (table[np.lexsort(table[:, :5].T)] for table in (first, second))
+    return bool(np.abs(first - second).max() < 1e-6)
 
 
 def _with_ridge(normal: Tensor) -> Tensor:
