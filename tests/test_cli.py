@@ -145,11 +145,11 @@ def test_demo(tracegrad, here):
 
 
 def test_outside_the_training_domain_is_a_warning(tracegrad, here, model_file):
-    write("wide.xyz", graphene(a=3.2, vacuum=5.0), format="extxyz")
-    code, _, err = tracegrad("gap", "wide.xyz", "-m", model_file, "--kpts", "1,1,1")
+    write("dense.xyz", graphene(a=1.7, vacuum=5.0), format="extxyz")
+    code, _, err = tracegrad("gap", "dense.xyz", "-m", model_file, "--kpts", "1,1,1")
     assert code == 0
     assert err.count("\n") == 1
-    assert err.startswith("tracegrad: warning: outside the training domain of untrained: nearest C-C")
+    assert err.startswith("tracegrad: warning: outside the training domain of untrained: C-C distance of 0.98")
 
 
 # -- what it refuses -----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def export_model(trainer: Trainer) -> Path:
         training_set=f"{len(train)} structures, {sum(g.graph.n_onsite for g in train)} atoms, {trainer.epoch} epochs",
         data_sha256=digest,
         label_noise_mev=config.card.label_noise_mev,
-        domain=describe_domain((g.graph for g in train), trainer.network.elements),
+        domain=describe_domain((g.graph for g in train), trainer.network.elements, config.network.cutoff),
         versions={
             "ase_tracegrad": __version__,
             "python": platform.python_version(),

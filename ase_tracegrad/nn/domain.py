@@ -1,97 +1,121 @@
-"""Where a model may be trusted: elements, element pairs, distances and neighbour counts seen in training."""
+"""Where a model may be trusted: element pairs, distances and surroundings of atoms seen in training.
 
-from collections.abc import Iterable
+The surroundings of an atom are described in windows of distance: how many neighbours of each element stand there, and how
+their directions are spread (eigenvalues of sum of r r^T, length of sum of r, unit vectors r). Training gives a range of
+every one of these numbers; a layer at 3.35 Angstrom, a vacancy, an edge or a bend puts some atom outside.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from ..graph import NeighborGraph
 from ..symbols import symbol_of
 
-BOND_RANGE = 1.4  # pairs within this multiple of the nearest distance of the pair type count as neighbours
-MARGIN = 0.05  # Angstrom; distances this far outside the training range are still accepted silently
+MARGIN = 0.05  # Angstrom; distances this far below the shortest in training are still accepted silently
+WINDOW = 0.5  # Angstrom; distance of the windows, and width of the Gaussians that share out the neighbours among them
+FIRST_WINDOW = 1.0  # Angstrom
+# How far outside of the training range a number may be: a part of the range, and a part of one neighbour.
+RELATIVE_MARGIN, ABSOLUTE_MARGIN = 0.3, 0.1
 
 
 class UnsupportedStructureError(ValueError):
     """The model holds nothing for an element or element pair of this structure."""
 
 
-def describe_domain(graphs: Iterable[NeighborGraph], elements: list[int]) -> dict[str, Any]:
-    """Facts of the training structures: per element pair the nearest distance and the range of bond lengths, per element
-    the range of neighbour counts. JSON-able."""
-    graphs = list(graphs)
-    shortest: dict[str, float] = {}
+def describe_domain(graphs: Iterable[NeighborGraph], elements: Sequence[int], cutoff: float) -> dict[str, Any]:
+    """Facts of the training structures, JSON-able; elements: atomic numbers; cutoff of the graphs, Angstrom.
+
+    'pairs': shortest distance of each element pair, Angstrom; 'surroundings': for each element, for each neighbouring element,
+    'low' and 'high' (windows, 5) of number, three eigenvalues and length.
+    """
+    pairs: dict[str, dict[str, float]] = {}
+    surroundings: dict[str, dict[str, dict]] = {}
     for graph in graphs:
-        for key, distance in _nearest_by_pair(graph).items():
-            shortest[key] = min(shortest.get(key, np.inf), distance)
-    farthest = dict.fromkeys(shortest, 0.0)
-    counts: dict[str, list[int]] = {}
-    for graph in graphs:
-        for key, distances in _nearest_per_atom(graph).items():
-            farthest[key] = max(farthest[key], float(distances.max()))
-    radius = {key: BOND_RANGE * distance for key, distance in shortest.items()}
-    for graph in graphs:
-        for z, n in _coordination(graph, radius).items():
-            low, high = counts.get(z, [n.min(), n.max()])
-            counts[z] = [int(min(low, n.min())), int(max(high, n.max()))]
-    return {
-        "pairs": {key: {"shortest": shortest[key], "farthest_nearest": farthest[key]} for key in sorted(shortest)},
-        "neighbour_counts": counts,
-        "neighbour_radius": radius,
+        for key, distance in _shortest_distances(graph).items():
+            pairs[key] = {"shortest": min(distance, pairs.get(key, {}).get("shortest", np.inf))}
+        for center, neighbour, _, described in _surroundings(graph, elements, cutoff):
+            low, high = described.min(axis=0), described.max(axis=0)
+            seen = surroundings.setdefault(center, {}).get(neighbour)
+            if seen is not None:
+                low, high = np.minimum(low, seen["low"]), np.maximum(high, seen["high"])
+            surroundings[center][neighbour] = {"low": low, "high": high}
+    rounded = {
+        center: {neighbour: {name: np.round(limit, 4).tolist() for name, limit in seen.items()} for neighbour, seen in rows.items()}
+        for center, rows in surroundings.items()
     }
+    return {"pairs": dict(sorted(pairs.items())), "surroundings": rounded}
 
 
-def check_domain(graph: NeighborGraph, elements: list[int], domain: dict[str, Any]) -> list[str]:
+def check_domain(graph: NeighborGraph, elements: Sequence[int], cutoff: float, domain: dict[str, Any]) -> list[str]:
     """Reasons to distrust a prediction for this structure; empty if it looks like the training data."""
-    warnings = []
-    nearest = _nearest_per_atom(graph)
+    reasons = []
     pairs = domain.get("pairs", {})
-    for key, distance in _nearest_by_pair(graph).items():
+    for key, distance in _shortest_distances(graph).items():
         if key not in pairs:
             raise UnsupportedStructureError(
                 f"the model never saw {key} pairs; it was trained on: {', '.join(sorted(pairs)) or 'nothing'}"
             )
         if distance < pairs[key]["shortest"] - MARGIN:
-            warnings.append(f"{key} distance of {distance:.3f} A, shortest in training {pairs[key]['shortest']:.3f} A")
-    for key, distances in nearest.items():
-        if distances.max() > pairs[key]["farthest_nearest"] + MARGIN:
-            warnings.append(
-                f"nearest {key} neighbour at {distances.max():.3f} A, farthest in training {pairs[key]['farthest_nearest']:.3f} A"
-            )
-    for z, n in _coordination(graph, domain.get("neighbour_radius", {})).items():
-        low, high = domain.get("neighbour_counts", {}).get(z, [0, np.inf])
-        if n.min() < low or n.max() > high:
-            warnings.append(f"{z} with {n.min()} to {n.max()} neighbours, {low} to {high} in training")
-    return warnings
+            reasons.append(f"{key} distance of {distance:.3f} A, shortest in training {pairs[key]['shortest']:.3f} A")
+    for center, neighbour, atoms, described in _surroundings(graph, elements, cutoff):
+        seen = domain.get("surroundings", {}).get(center, {}).get(neighbour)
+        if seen is not None:
+            reasons += _compare(center, neighbour, atoms, described, np.array(seen["low"]), np.array(seen["high"]))
+    return reasons
 
 
-def _pair_types(graph: NeighborGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Off-site pairs by growing distance: first atom, distance, index of the pair type; and the types, 'C-C'."""
+def _compare(center: str, neighbour: str, atoms, described, low, high) -> list[str]:
+    """The largest deviation, in words; one reason per pair of elements is enough."""
+    margin = RELATIVE_MARGIN * (high - low) + ABSOLUTE_MARGIN
+    excess = np.maximum(low - described, described - high) / margin
+    outside = np.count_nonzero((excess > 1).any(axis=(1, 2)))
+    if not outside:
+        return []
+    counted = excess[:, :, 0]
+    too_many = counted.max() > 1  # a number of neighbours says more than a direction
+    atom, window = np.unravel_index(np.argmax(counted if too_many else excess.max(axis=2)), counted.shape)
+    where = f"{center} atom {atoms[atom]}" + (f" and {outside - 1} more" if outside > 1 else "")
+    what = f"{neighbour} neighbours around {FIRST_WINDOW + WINDOW * window:.1f} A"
+    if too_many:
+        found, least, most = (table[..., window, 0] for table in (described[atom], low, high))
+        return [f"{where}: {found:.1f} {what}, {least:.1f} to {most:.1f} in training"]
+    return [f"{where}: {what} stand in directions unlike those in training"]
+
+
+def _surroundings(
+    graph: NeighborGraph, elements: Sequence[int], cutoff: float
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """For every element and neighbouring element: their symbols, the atoms (A,), and (A, windows, 5) of each atom."""
     n = graph.n_onsite
-    pairs = graph.pairs[n:]
-    numbers = np.sort(graph.structure.numbers[pairs], axis=1)
+    numbers, pairs, vectors = graph.structure.numbers, graph.pairs[n:], graph.vectors[n:]
+    distance = np.linalg.norm(vectors, axis=1)
+    centers = np.arange(FIRST_WINDOW, cutoff - WINDOW, WINDOW)  # where no neighbour is lost at the cut-off
+    share = np.exp(-0.5 * ((distance[:, None] - centers) / (0.5 * WINDOW)) ** 2)
+    unit = vectors / distance[:, None]
+    first, second = np.triu_indices(3)
+    moments = np.concatenate([np.ones((len(unit), 1)), unit, unit[:, first] * unit[:, second]], axis=1)
+    for neighbour in elements:
+        rows = np.nonzero(numbers[pairs[:, 1]] == neighbour)[0]
+        gather = csr_array((np.ones(len(rows)), (pairs[rows, 0], np.arange(len(rows)))), shape=(n, len(rows)))
+        weighted = (share[rows, :, None] * moments[rows, None, :]).reshape(len(rows), len(centers) * moments.shape[1])
+        sums = (gather @ weighted).reshape(n, len(centers), 10)
+        tensor = np.zeros((n, len(centers), 3, 3))
+        tensor[..., first, second] = tensor[..., second, first] = sums[..., 4:]
+        tilt = np.linalg.norm(sums[..., 1:4], axis=-1)
+        described = np.concatenate([sums[..., :1], np.linalg.eigvalsh(tensor), tilt[..., None]], axis=-1)
+        for z in np.unique(numbers).tolist():
+            atoms = np.nonzero(numbers == z)[0]
+            yield symbol_of(z), symbol_of(neighbour), atoms, described[atoms]
+
+
+def _shortest_distances(graph: NeighborGraph) -> dict[str, float]:
+    """Of every pair of elements that are near each other, 'H-C': Angstrom."""
+    n = graph.n_onsite
+    numbers = np.sort(graph.structure.numbers[graph.pairs[n:]], axis=1)
+    distance = np.linalg.norm(graph.vectors[n:], axis=1)
     types, index = np.unique(numbers, axis=0, return_inverse=True)
     names = [f"{symbol_of(a)}-{symbol_of(b)}" for a, b in types.tolist()]
-    return pairs[:, 0], np.linalg.norm(graph.vectors[n:], axis=1), index.ravel(), names
-
-
-def _nearest_by_pair(graph: NeighborGraph) -> dict[str, float]:
-    _, distance, index, names = _pair_types(graph)
-    return {name: float(distance[index == k].min()) for k, name in enumerate(names)}
-
-
-def _nearest_per_atom(graph: NeighborGraph) -> dict[str, np.ndarray]:
-    """Distance of the nearest neighbour of every atom that has one, by the pair type of that neighbour."""
-    first, distance, index, names = _pair_types(graph)
-    _, rows = np.unique(first, return_index=True)  # the first row of an atom is its nearest neighbour
-    return {name: distance[rows[index[rows] == k]] for k, name in enumerate(names) if (index[rows] == k).any()}
-
-
-def _coordination(graph: NeighborGraph, radius: dict[str, float]) -> dict[str, np.ndarray]:
-    """Neighbours of every atom within the radius of each pair type, by element."""
-    first, distance, index, names = _pair_types(graph)
-    limits = np.array([radius.get(name, 0.0) for name in names])
-    near = distance < limits[index] if names else np.zeros(0, dtype=bool)
-    counts = np.bincount(first[near], minlength=graph.n_onsite)
-    numbers = graph.structure.numbers
-    return {symbol_of(int(z)): counts[numbers == z] for z in np.unique(numbers)}
+    return {name: float(distance[index.ravel() == k].min()) for k, name in enumerate(names)}

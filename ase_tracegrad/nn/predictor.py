@@ -49,7 +49,7 @@ class Predictor:
 
     def check(self, structure: Structure) -> list[str]:
         """Reasons to distrust a prediction for this structure (see domain.py); raises UnsupportedStructureError."""
-        return check_domain(self.graph(structure), self.network.elements, self.card.domain)
+        return check_domain(self.graph(structure), self.network.elements, self.network.config.cutoff, self.card.domain)
 
     def predict(self, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None) -> list[BlockMatrix]:
         """H(R) in eV of each structure, all in one forward pass; overlaps: their S(R), if known."""

@@ -26,7 +26,7 @@ CARD = ModelCard(
     training_set="3 structures",
     errors={"displaced": {"mae_all": 0.251, "band_rmse": 2.5}},
     label_noise_mev=0.3,
-    domain={"pairs": {"C-C": {"shortest": 1.3, "farthest_nearest": 1.6}}},
+    domain={"pairs": {"C-C": {"shortest": 1.3}}},
     versions={"torch": "2.13"},
 )
 
