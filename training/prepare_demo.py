@@ -31,7 +31,7 @@ def main():
                     "numbers": sample.structure.numbers.tolist(),
                     "positions": np.round(sample.structure.positions, 12).tolist(),
                     "cell": np.round(sample.structure.cell, 12).tolist(),
-                    "pbc": [True, True, False],
+                    "pbc": sample.structure.pbc.tolist(),
                     "kpts": np.round(sample.bands.kpts, 8).tolist(),
                     "special_points": {"G": [0, 0, 0], "M": [0.5, 0, 0], "K": [1 / 3, 1 / 3, 0]},
                     "path": "GMKG",
