@@ -38,7 +38,12 @@ def count_predictions(calc, monkeypatch) -> list:
     """A list that grows with every structure the network is asked about."""
     seen: list = []
     predict = calc.predictor.predict
-    monkeypatch.setattr(calc.predictor, "predict", lambda structures: seen.extend(structures) or predict(structures), raising=False)
+
+    def counted(structures, overlaps=None):
+        seen.extend(structures)
+        return predict(structures, overlaps)
+
+    monkeypatch.setattr(calc.predictor, "predict", counted, raising=False)
     return seen
 
 
