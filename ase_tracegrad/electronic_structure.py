@@ -3,12 +3,14 @@
 import logging
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from .electronic.dos import compute_dos, compute_dos_tetrahedron
 from .electronic.eigen import solve_bands
 from .electronic.gap import BandGap, find_band_gap, refine_band_gap
+from .electronic.inversion import Inversion, find_inversion
 from .electronic.irreducible import reduce_mesh
 from .electronic.kmesh import KMesh
 from .electronic.occupations import compute_occupations, find_fermi_level
@@ -73,8 +75,14 @@ class ElectronicStructure:
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
         """(K, n) eV at kpts (K, 3) fractional."""
+        h, s = self.sample.hamiltonian, self.sample.overlap
         error = self.sample.info.get("hamiltonian_error", 0.0)
-        return solve_bands(self.sample.hamiltonian, self.sample.overlap, kpts, hamiltonian_error=error, progress=progress).energies
+        return solve_bands(h, s, kpts, hamiltonian_error=error, inversion=self.inversion, progress=progress).energies
+
+    @cached_property
+    def inversion(self) -> Inversion | None:
+        """Of the structure; the solver uses it if H and S obey it."""
+        return None if self.sample.hamiltonian.n_spin > 1 else find_inversion(self.sample.structure)
 
     def reduce(self, mesh: KMesh) -> KMesh:
         """The irreducible points of a mesh, if H and S are seen to have the symmetry of the structure; small meshes as they are.

@@ -1,7 +1,7 @@
 """solve_bands: H(k) c = E S(k) c for many k-points, all states, in float64 and complex128."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from ..blocks import BlockMatrix
 from .bloch import BlochError, BlochSum, check_kpts
 from .dense import DenseLibrary, IndefiniteOverlap, StatesAtK, TorchLibrary, VerifiedLibrary, solve_chunk
+from .inversion import Inversion
 from .mkl import Mkl, find_mkl, require_mkl
 from .resources import THIS_MACHINE, Machine, plan_chunks
 from .threads import run_in_threads
@@ -29,9 +30,9 @@ MKL_UP_TO_CORES = 2
 class SolveReport:
     """What the solver did.
 
-    route: the library and where it ran; n_orbitals; threads; seconds; n_real: k-points solved in real arithmetic;
-    threshold on the eigenvalues of S; smallest_overlap (K,): estimated smallest eigenvalue of S(k), 1 without
-    overlap; dropped (K,): modes of S left out; redone: k-points that a graphics card solved wrongly.
+    route: the library, where it ran, whether inversion made all real; n_orbitals; threads; seconds; n_real: k-points
+    solved in real arithmetic; threshold on the eigenvalues of S; smallest_overlap (K,): estimated smallest eigenvalue
+    of S(k), 1 without overlap; dropped (K,): modes of S left out; redone: k-points that a graphics card solved wrongly.
     """
 
     route: str
@@ -78,18 +79,20 @@ def solve_bands(
     *,
     eigenvectors: bool = False,
     hamiltonian_error: float = 0.0,
+    inversion: Inversion | None = None,
     machine: Machine = THIS_MACHINE,
     progress: bool = False,
 ) -> Solution:
     """Solve H(k) c = E S(k) c at kpts (K, 3), fractions of the reciprocal vectors.
 
     hamiltonian H(R) in eV; overlap S(R), None for orthonormal orbitals. hamiltonian_error: expected
-    error of H in eV (a model card gives it), from which the threshold on S follows. machine: memory, threads,
+    error of H in eV (a model card gives it), from which the threshold on S follows. inversion:
+    of the structure, by inversion.find_inversion; if H and S obey it all is solved in real arithmetic. machine: memory, threads,
     library and device. Raises BlochError for matrices that are not Hermitian, do not fit together, hold NaN
     or are no overlap; ProblemTooLargeError if the memory does not suffice; MklNotInstalledError.
     """
     return solve_bloch(
-        BlochSum(hamiltonian, overlap),
+        BlochSum(hamiltonian, overlap, inversion),
         kpts,
         eigenvectors=eigenvectors,
         hamiltonian_error=hamiltonian_error,
@@ -112,8 +115,7 @@ def solve_bloch(
     if not (np.isfinite(hamiltonian_error) and hamiltonian_error >= 0):
         raise ValueError(f"hamiltonian_error is an energy in eV, not negative; found {hamiltonian_error}")
     threshold = max(hamiltonian_error / ENERGY_SCALE, SMALLEST_THRESHOLD)
-    # Where 2k is a reciprocal vector all phases are +-1, and H(k) is real if H(R) is.
-    real = sums.is_real & (np.abs(2 * kpts - np.rint(2 * kpts)) < 1e-12).all(axis=1)
+    real = sums.is_real_at(kpts)
     card = torch.cuda.mem_get_info(machine.device)[0] if torch.device(machine.device).type == "cuda" else None
     workers, size = plan_chunks(sums.n_orbitals, len(kpts), machine, eigenvectors=eigenvectors, card_memory=card)
     # Workers that would idle lend their cores to BLAS, which can use them for large matrices only.
@@ -123,16 +125,7 @@ def solve_bloch(
     start = time.perf_counter()
 
     def solve(chunk: np.ndarray) -> list[StatesAtK]:
-        h, s = sums.build(kpts[chunk])
-        if real[chunk[0]]:
-            h, s = np.ascontiguousarray(h.real), None if s is None else np.ascontiguousarray(s.real)
-        try:
-            return solve_chunk(library, h, s, eigenvectors, threshold)
-        except IndefiniteOverlap as found:
-            raise BlochError(
-                f"S(k) at k = {kpts[chunk[found.index]].tolist()} has the eigenvalue {found.eigenvalue:.2e}: it is not positive "
-                "definite, so it is no overlap of orbitals. Was S cut, or does it belong to another structure?"
-            ) from None
+        return _solve_at(sums, kpts[chunk], library, eigenvectors, threshold)
 
     results: dict[int, StatesAtK] = {}
     with tqdm(total=len(kpts), desc="k-points", delay=2, disable=None if progress else True) as bar:
@@ -141,7 +134,7 @@ def solve_bloch(
             bar.update(len(chunk))
     ordered = [results[k] for k in range(len(kpts))]
     report = SolveReport(
-        route=_name_route(library),
+        route=_name_route(library) + (", inversion" if sums.real_orbitals is not None else ""),
         n_orbitals=sums.n_orbitals,
         threads=workers * (1 if isinstance(library, Mkl) else blas_threads),
         seconds=time.perf_counter() - start,
@@ -152,6 +145,25 @@ def solve_bloch(
         redone=library.redone if isinstance(library, VerifiedLibrary) else 0,
     )
     return _collect(ordered, report)
+
+
+def _solve_at(sums: BlochSum, kpts: np.ndarray, library: DenseLibrary, vectors: bool, threshold: float) -> list[StatesAtK]:
+    """The states at kpts, where H(k) is real at all or at none."""
+    h, s = sums.build_simplest(kpts)
+    try:
+        states = solve_chunk(library, h, s, vectors, threshold)
+    except IndefiniteOverlap as found:
+        raise BlochError(
+            f"S(k) at k = {kpts[found.index].tolist()} has the eigenvalue {found.eigenvalue:.2e}: it is not positive "
+            "definite, so it is no overlap of orbitals. Was S cut, or does it belong to another structure?"
+        ) from None
+    orbitals = sums.real_orbitals
+    if orbitals is None:
+        return states
+    return [
+        at_k if at_k.coefficients is None else replace(at_k, coefficients=orbitals.restore(at_k.coefficients[None], k[None])[0])
+        for at_k, k in zip(states, kpts, strict=True)
+    ]
 
 
 def choose_library(n_orbitals: int, machine: Machine, blas_threads: int = 1) -> DenseLibrary:

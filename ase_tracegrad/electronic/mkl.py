@@ -105,11 +105,11 @@ class Mkl:
         real = not np.iscomplexobj(matrix)
         if not vectors:
             work = np.empty(64 * n, dtype=matrix.dtype)
-            real_work = [] if real else [np.empty(3 * n)]
+            real_work: list = [] if real else [np.empty(3 * n)]
             self._call("heev", matrix, b"N", b"L", n, matrix, n, energies, work, work.size, *real_work)
             return
         work = np.empty(1 + 6 * n + 2 * n * n if real else 2 * n + n * n, dtype=matrix.dtype)
-        real_work: list = [] if real else [np.empty(1 + 5 * n + 2 * n * n), 1 + 5 * n + 2 * n * n]
+        real_work = [] if real else [np.empty(1 + 5 * n + 2 * n * n), 1 + 5 * n + 2 * n * n]
         whole = np.empty(3 + 5 * n, dtype=np.int32)
         self._call("heevd", matrix, b"V", b"L", n, matrix, n, energies, work, work.size, *real_work, whole, whole.size)
 
