@@ -26,6 +26,9 @@ TOUCHING = -1e-6  # eV
 DISPERSION = 1e-3  # eV
 # To verify the symmetry of H costs some ten solves: fewer k-points are solved as they are.
 REDUCE_ABOVE = 24  # k-points
+# To arrange the matrices that inversion makes real costs as much as it saves at this many k-points times orbitals
+# (measured: 70 k-points of 26 orbitals, 11 of 208, 3 of 936).
+INVERSION_ABOVE = 2500
 # The search for a band edge solves some hundred k-points more.
 REFINE_UP_TO = 256  # orbitals
 REFINED_TO = 1e-4  # fractions of the reciprocal vectors
@@ -77,7 +80,8 @@ class ElectronicStructure:
         """(K, n) eV at kpts (K, 3) fractional."""
         h, s = self.sample.hamiltonian, self.sample.overlap
         error = self.sample.info.get("hamiltonian_error", 0.0)
-        return solve_bands(h, s, kpts, hamiltonian_error=error, inversion=self.inversion, progress=progress).energies
+        inversion = self.inversion if len(kpts) * h.n_orbitals > INVERSION_ABOVE else None
+        return solve_bands(h, s, kpts, hamiltonian_error=error, inversion=inversion, progress=progress).energies
 
     @cached_property
     def inversion(self) -> Inversion | None:

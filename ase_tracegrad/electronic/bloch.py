@@ -171,21 +171,20 @@ class _Pattern:
 
     @classmethod
     def of(cls, matrix: BlockMatrix) -> "_Pattern":
-        return cls((matrix.n_orbitals, matrix.n_orbitals), *_element_indices(matrix), matrix.values)
+        n = matrix.n_orbitals
+        return cls((n, n), *_arrange_elements(matrix, np.arange(n), matrix.shifts), matrix.values)
 
     @classmethod
     def of_rows(cls, matrix: BlockMatrix, orbitals: RealOrbitals) -> "_Pattern":
         """The rows and the order of the orbitals that make M(k) real, with their phases and signs."""
-        elements, cell_of, cells = _element_indices(matrix)
-        old_rows, old_columns = np.divmod(elements, matrix.n_orbitals)
-        rows, columns = orbitals.places[old_rows], orbitals.places[old_columns]
-        keep = rows < orbitals.n_rows
-        rows, columns, old_rows, old_columns = rows[keep], columns[keep], old_rows[keep], old_columns[keep]
-        # Twice the cells are integers.
-        doubled = np.rint(2 * (cells[cell_of[keep]] + orbitals.cells[old_rows] - orbitals.cells[old_columns])).astype(int)
-        cells, cell_of = np.unique(doubled, axis=0, return_inverse=True)
         shape = (orbitals.n_rows, matrix.n_orbitals)
-        return cls(shape, rows * shape[1] + columns, cell_of.ravel(), cells / 2, matrix.values[keep] * orbitals.signs[old_columns])
+        of_atoms = orbitals.cells[matrix.layout.offsets[:-1]]
+        # Twice the cells are integers.
+        doubled = np.rint(2 * (matrix.shifts + of_atoms[matrix.pairs[:, 0]] - of_atoms[matrix.pairs[:, 1]])).astype(int)
+        elements, cell_of, cells = _arrange_elements(matrix, orbitals.places, doubled)
+        keep = elements < shape[0] * shape[1]
+        elements = elements[keep]
+        return cls(shape, elements, cell_of[keep], cells / 2, matrix.values[keep] * orbitals.signs[elements % shape[1]])
 
     def sum(self, kpts: np.ndarray) -> np.ndarray:
         return self._apply(np.exp(2j * np.pi * (self.cells @ kpts.T)))
@@ -216,18 +215,22 @@ class _Pattern:
         return out.reshape(n_kpts, *self.shape)
 
 
-def _element_indices(matrix: BlockMatrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each stored number: its place row * N + column in M(k), the number of its cell; and the cells (C, 3)."""
-    cells, cell_of = np.unique(matrix.shifts, axis=0, return_inverse=True)
+def _arrange_elements(matrix: BlockMatrix, places: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each stored number: its place row * N + column in M(k), the number of its cell; and the different cells (C, 3).
+
+    places (N,): row and column of each orbital; cells (B, 3): of each block.
+    """
+    cells, cell_of = np.unique(cells, axis=0, return_inverse=True)
     starts, sizes = matrix.layout.offsets[matrix.pairs], matrix.layout.sizes[matrix.pairs]
     spins = matrix.layout.total * np.arange(matrix.n_spin)
     elements = np.empty(matrix.offsets[-1], dtype=np.int64)
     for shape in np.unique(sizes, axis=0):
         members = np.nonzero((sizes == shape).all(axis=1))[0]
         within = [(spins[:, None] + np.arange(n)).ravel() for n in shape]
-        rows, columns = (starts[members, side, None] + within[side] for side in range(2))
-        places = (rows[:, :, None] * matrix.n_orbitals + columns[:, None, :]).reshape(len(members), -1)
-        elements[matrix.offsets[members][:, None] + np.arange(places.shape[1])] = places
+        rows, columns = (places[starts[members, side, None] + within[side]] for side in range(2))
+        elements[matrix.offsets[members][:, None] + np.arange(len(within[0]) * len(within[1]))] = (
+            rows[:, :, None] * matrix.n_orbitals + columns[:, None, :]
+        ).reshape(len(members), -1)
     return elements, np.repeat(cell_of.ravel(), np.diff(matrix.offsets)), cells
 
 

@@ -68,10 +68,8 @@ class RealOrbitals:
 
     @cached_property
     def signs(self) -> np.ndarray:
-        """(N,) (-1)^l of the mates, 1 of the others."""
-        signs = np.ones(len(self.parities))
-        signs[self.mates] = self.parities[self.mates]
-        return signs
+        """(N,) (-1)^l of the mates, 1 of the others, in the order of ``places``."""
+        return np.concatenate([np.ones(self.n_rows), self.parities[self.mates]])
 
     @cached_property
     def _roots(self) -> np.ndarray:
@@ -104,8 +102,7 @@ class RealOrbitals:
         out = np.empty(coefficients.shape, dtype=complex)
         out[:, self.alone] = alone * self._roots[:, None]
         out[:, self.first] = (plus + 1j * minus) / np.sqrt(2)
-        out[:, self.mates] = (plus - 1j * minus) / np.sqrt(2)
-        out *= self.signs[:, None]
+        out[:, self.mates] = (plus - 1j * minus) * (self.parities[self.mates, None] / np.sqrt(2))
         if self.cells.any():
             out *= np.exp(-2j * np.pi * (kpts @ self.cells.T))[:, :, None]
         return out
