@@ -26,10 +26,10 @@ class Pardiso:
         self._handle = np.zeros(64, dtype=np.int64)
         self._matrix: csr_array | None = None
         self._settings = np.zeros(64, dtype=np.int32)
-        # In the reference's count from one: own settings; nested dissection; two refinements of the solution where a
-        # pivot was perturbed, by 1e-10; no scaling or matching, which would tie the symbolic phase to the values;
+        # In the reference's count from one: own settings; nested dissection; the solution is refined only where a pivot
+        # was perturbed, by 1e-10; no scaling or matching, which would tie the symbolic phase to the values;
         # Bunch-Kaufman pivots; arrays count from zero.
-        for place, value in {1: 1, 2: 2, 8: 2, 10: 10, 21: 1, 35: 1}.items():
+        for place, value in {1: 1, 2: 2, 10: 10, 21: 1, 35: 1}.items():
             self._settings[place - 1] = value
 
     def __enter__(self) -> Self:
@@ -46,6 +46,9 @@ class Pardiso:
 
     def factorize(self, upper: csr_array):
         """Factors of the Hermitian matrix whose upper triangle, with all of its diagonal stored, is ``upper`` (complex128)."""
+        # PARDISO counts in 32 bits here.
+        indices, indptr = (numbers.astype(np.int32, copy=False) for numbers in (upper.indices, upper.indptr))
+        upper = csr_array((upper.data, indices, indptr), shape=upper.shape)
         before, self._matrix = self._matrix, upper
         same = before is not None and all(np.array_equal(getattr(before, f), getattr(upper, f)) for f in ("indptr", "indices"))
         if not same:
@@ -62,7 +65,7 @@ class Pardiso:
         return solution
 
     def _call(self, phase: int, matrix: csr_array, right: np.ndarray | None = None, solution: np.ndarray | None = None):
-        arrays = (matrix.data, matrix.indptr.astype(np.int32, copy=False), matrix.indices.astype(np.int32, copy=False))
+        arrays = (matrix.data, matrix.indptr, matrix.indices)
         numbers = (1, 1, HERMITIAN_INDEFINITE, phase, matrix.shape[0])  # factors kept, the one used
         error = self._mkl.call_pardiso(self._handle, numbers, arrays, self._settings, right, solution)
         if error:

@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 def run_in_threads(work: Callable, items: list, workers: int, blas_threads: int) -> Iterator:
     """Results in order, ``workers`` at a time, each with its own BLAS threads: on small matrices more than one only disturb."""
-    with _blas_threads(blas_threads):
+    with limit_blas_threads(blas_threads):
         if workers == 1:
             yield from map(work, items)
             return
@@ -54,4 +54,4 @@ class _BlasThreads:
         return ThreadpoolController()
 
 
-_blas_threads = _BlasThreads()
+limit_blas_threads = _BlasThreads()

@@ -1,7 +1,7 @@
 """solve_window: a few states around an energy of a large system, by sparse shift-invert."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,18 +60,15 @@ def solve_window(
     """
     sums, kpts = BlochSum(hamiltonian, overlap), check_kpts(kpts)
     check_window(sums.n_orbitals, center, n_states)
-    mkl = require_mkl() if machine.library == "mkl" else find_mkl() if machine.library == "auto" else None
     energies, coefficients, residuals = [], [], []
-    with ExitStack() as stack:
-        factorize: Factorize = _factorize if mkl is None else stack.enter_context(_ByPardiso(mkl)).shifted
+    with open_factorizer(machine.library) as (factorize, route):
         for k in tqdm(kpts, desc="k-points", delay=2, disable=None if progress else True):
             h, s = sums.build_sparse(k)
-            e, c = _solve_nearest(h, s, center, n_states, factorize)
+            e, c = solve_around(h, s, center, n_states, factorize)
             energies.append(e)
             residuals.append(float(np.abs(h @ c - (s @ c) * e).max()))
             if eigenvectors:
                 coefficients.append(c)
-    route = "SuperLU" if mkl is None else "PARDISO"
     return Window(np.array(energies), np.array(coefficients) if eigenvectors else None, np.array(residuals), route)
 
 
@@ -85,7 +82,8 @@ def check_window(n_orbitals: int, center: float, n_states: int):
         )
 
 
-def _solve_nearest(h: csc_array, s: csc_array, center: float, n_states: int, factorize: Factorize):
+def solve_around(h: csc_array, s: csc_array, center: float, n_states: int, factorize: Factorize):
+    """Energies (n,) and coefficients (N, n) at one k-point."""
     solve, shift = factorize(h, s, center)
     inverse = LinearOperator(h.shape, matvec=solve, dtype=complex)
     # A fixed start makes the result reproducible; it must not be orthogonal to any state, so it is random.
@@ -100,6 +98,17 @@ def _solve_nearest(h: csc_array, s: csc_array, center: float, n_states: int, fac
     vectors = vectors[:, order]
     norms = np.sqrt(np.einsum("in,in->n", vectors.conj(), s @ vectors).real)
     return energies[order], vectors / norms
+
+
+@contextmanager
+def open_factorizer(library: str) -> Iterator[tuple[Factorize, str]]:
+    """How to factorize, and its name; library: as in Machine. Leaving frees the memory that is MKL's."""
+    mkl = require_mkl() if library == "mkl" else find_mkl() if library == "auto" else None
+    if mkl is None:
+        yield _factorize, "SuperLU"
+        return
+    with _ByPardiso(mkl) as pardiso:
+        yield pardiso.shifted, "PARDISO"
 
 
 def _factorize(h: csc_array, s: csc_array, center: float) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
