@@ -3,12 +3,14 @@
 import logging
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from .electronic.dos import compute_dos, compute_dos_tetrahedron
 from .electronic.eigen import solve_bands
 from .electronic.gap import BandGap, find_band_gap, refine_band_gap
+from .electronic.inversion import Inversion, find_inversion
 from .electronic.irreducible import reduce_mesh
 from .electronic.kmesh import KMesh
 from .electronic.occupations import compute_occupations, find_fermi_level
@@ -24,6 +26,9 @@ TOUCHING = -1e-6  # eV
 DISPERSION = 1e-3  # eV
 # To verify the symmetry of H costs some ten solves: fewer k-points are solved as they are.
 REDUCE_ABOVE = 24  # k-points
+# To arrange the matrices that inversion makes real costs as much as it saves at this many k-points times orbitals
+# (measured: 70 k-points of 26 orbitals, 11 of 208, 3 of 936).
+INVERSION_ABOVE = 2500
 # The search for a band edge solves some hundred k-points more.
 REFINE_UP_TO = 256  # orbitals
 REFINED_TO = 1e-4  # fractions of the reciprocal vectors
@@ -73,8 +78,15 @@ class ElectronicStructure:
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
         """(K, n) eV at kpts (K, 3) fractional."""
+        h, s = self.sample.hamiltonian, self.sample.overlap
         error = self.sample.info.get("hamiltonian_error", 0.0)
-        return solve_bands(self.sample.hamiltonian, self.sample.overlap, kpts, hamiltonian_error=error, progress=progress).energies
+        inversion = self.inversion if len(kpts) * h.n_orbitals > INVERSION_ABOVE else None
+        return solve_bands(h, s, kpts, hamiltonian_error=error, inversion=inversion, progress=progress).energies
+
+    @cached_property
+    def inversion(self) -> Inversion | None:
+        """Of the structure; the solver uses it if H and S obey it."""
+        return None if self.sample.hamiltonian.n_spin > 1 else find_inversion(self.sample.structure)
 
     def reduce(self, mesh: KMesh) -> KMesh:
         """The irreducible points of a mesh, if H and S are seen to have the symmetry of the structure; small meshes as they are.

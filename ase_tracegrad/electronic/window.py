@@ -1,14 +1,19 @@
 """solve_window: a few states around an energy of a large system, by sparse shift-invert."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csc_array
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, SuperLU, eigsh, splu
+from scipy.sparse import coo_array, csc_array, csr_array, triu
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh, splu
 from tqdm.auto import tqdm
 
 from ..blocks import BlockMatrix
 from .bloch import BlochSum, check_kpts
+from .mkl import find_mkl, require_mkl
+from .pardiso import Pardiso
+from .resources import THIS_MACHINE, Machine
 
 # The shift is moved by this much if it hits an eigenvalue, eV.
 NUDGE = 1e-4
@@ -18,16 +23,21 @@ class WindowError(RuntimeError):
     """The iteration did not find the states asked for."""
 
 
+# (h, s, center) -> the map x -> (H - shift S)^-1 x, and the shift: the center, or next to it where that is an eigenvalue.
+Factorize = Callable[[csc_array, csc_array, float], tuple[Callable[[np.ndarray], np.ndarray], float]]
+
+
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The states next to an energy: energies (K, n) eV, ascending; coefficients (K, N, n) or None; residuals (K,).
+    """The states next to an energy: energies (K, n) eV, ascending; coefficients (K, N, n) or None; residuals (K,); route.
 
-    residuals: largest |H c - E S c| at each k, eV; coefficients have c^+ S c = 1.
+    residuals: largest |H c - E S c| at each k, eV; coefficients have c^+ S c = 1; route: who factorized.
     """
 
     energies: np.ndarray
     coefficients: np.ndarray | None
     residuals: np.ndarray
+    route: str
 
 
 def solve_window(
@@ -38,36 +48,44 @@ def solve_window(
     n_states: int,
     *,
     eigenvectors: bool = False,
+    machine: Machine = THIS_MACHINE,
     progress: bool = False,
 ) -> Window:
     """The ``n_states`` states nearest to ``center`` (eV) at kpts (K, 3), without any dense matrix.
 
-    Lanczos iteration on (H - center S)^-1, factorized by SuperLU. Pays above some 2000 orbitals, more so for
-    slabs and chains than for bulk; below, solve_bands is faster and gives all states. Raises BlochError as
-    solve_bands does, ValueError for more states than the matrix has, WindowError if the iteration fails.
+    Lanczos iteration on (H - center S)^-1, factorized by PARDISO of MKL where it is installed, else by SuperLU; see
+    machine. Pays for large systems, more so for slabs and chains than for bulk; states.solve_states chooses between
+    this and solve_bands. Raises BlochError as solve_bands does, ValueError for more states than the matrix has,
+    WindowError if the iteration fails, MklNotInstalledError.
     """
     sums, kpts = BlochSum(hamiltonian, overlap), check_kpts(kpts)
+    check_window(sums.n_orbitals, center, n_states)
+    energies, coefficients, residuals = [], [], []
+    with open_factorizer(machine.library) as (factorize, route):
+        for k in tqdm(kpts, desc="k-points", delay=2, disable=None if progress else True):
+            h, s = sums.build_sparse(k)
+            e, c = solve_around(h, s, center, n_states, factorize)
+            energies.append(e)
+            residuals.append(float(np.abs(h @ c - (s @ c) * e).max()))
+            if eigenvectors:
+                coefficients.append(c)
+    return Window(np.array(energies), np.array(coefficients) if eigenvectors else None, np.array(residuals), route)
+
+
+def check_window(n_orbitals: int, center: float, n_states: int):
+    """ValueError for a window that no iteration can find."""
     if not np.isfinite(center):
         raise ValueError(f"the center of the window is an energy in eV, found {center}")
-    if not 0 < n_states < sums.n_orbitals - 1:
+    if not 0 < n_states < n_orbitals - 1:
         raise ValueError(
-            f"a window holds between 1 and {sums.n_orbitals - 2} of {sums.n_orbitals} states, found {n_states}; "
-            "solve_bands gives all of them"
+            f"a window holds between 1 and {n_orbitals - 2} of {n_orbitals} states, found {n_states}; solve_bands gives all of them"
         )
-    energies, coefficients, residuals = [], [], []
-    for k in tqdm(kpts, desc="k-points", delay=2, disable=None if progress else True):
-        h, s = sums.build_sparse(k)
-        e, c = _solve_nearest(h, s, center, n_states)
-        energies.append(e)
-        residuals.append(float(np.abs(h @ c - (s @ c) * e).max()))
-        if eigenvectors:
-            coefficients.append(c)
-    return Window(np.array(energies), np.array(coefficients) if eigenvectors else None, np.array(residuals))
 
 
-def _solve_nearest(h: csc_array, s: csc_array, center: float, n_states: int) -> tuple[np.ndarray, np.ndarray]:
-    factor, shift = _factorize(h, s, center)
-    inverse = LinearOperator(h.shape, matvec=factor.solve, dtype=complex)
+def solve_around(h: csc_array, s: csc_array, center: float, n_states: int, factorize: Factorize):
+    """Energies (n,) and coefficients (N, n) at one k-point."""
+    solve, shift = factorize(h, s, center)
+    inverse = LinearOperator(h.shape, matvec=solve, dtype=complex)
     # A fixed start makes the result reproducible; it must not be orthogonal to any state, so it is random.
     start = np.random.default_rng(0).normal(size=h.shape[0]).astype(complex)
     try:
@@ -82,14 +100,46 @@ def _solve_nearest(h: csc_array, s: csc_array, center: float, n_states: int) -> 
     return energies[order], vectors / norms
 
 
-def _factorize(h: csc_array, s: csc_array, center: float) -> tuple[SuperLU, float]:
-    """LU factors of H - shift S; the shift is the center, or next to it where that is an eigenvalue."""
+@contextmanager
+def open_factorizer(library: str) -> Iterator[tuple[Factorize, str]]:
+    """How to factorize, and its name; library: as in Machine. Leaving frees the memory that is MKL's."""
+    mkl = require_mkl() if library == "mkl" else find_mkl() if library == "auto" else None
+    if mkl is None:
+        yield _factorize, "SuperLU"
+        return
+    with _ByPardiso(mkl) as pardiso:
+        yield pardiso.shifted, "PARDISO"
+
+
+def _factorize(h: csc_array, s: csc_array, center: float) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
+    """By SuperLU."""
     for shift in (center, center + NUDGE):
         try:
             # The pattern is symmetric, so a symmetric ordering with weak pivoting keeps the factors small.
             options = {"SymmetricMode": True}
-            return splu((h - shift * s).tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.01, options=options), shift
+            factor = splu((h - shift * s).tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.01, options=options)
+            return factor.solve, shift
         except RuntimeError as error:
             if "singular" not in str(error):
                 raise
     raise WindowError(f"H - {center} eV S is singular: some orbital has neither energy nor norm")
+
+
+class _ByPardiso(Pardiso):
+    """By PARDISO, which perturbs small pivots: a center on an eigenvalue does no harm."""
+
+    def shifted(self, h: csc_array, s: csc_array, center: float) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
+        """The inverse of H - center S, and center."""
+        self.factorize(_shifted_upper(h, s, center))
+        return self.solve, center
+
+
+def _shifted_upper(h: csc_array, s: csc_array, center: float) -> csr_array:
+    """Upper triangle of H - center S. Zeros stay stored, so that its pattern is the same at all k and holds the diagonal."""
+    n = h.shape[0]
+    h, s, diagonal = triu(h, format="coo"), triu(s, format="coo"), np.arange(n)
+    values = np.concatenate([h.data, -center * s.data, np.zeros(n)]).astype(complex)
+    rows, columns = (np.concatenate([h.coords[axis], s.coords[axis], diagonal]) for axis in range(2))
+    matrix = coo_array((values, (rows, columns)), shape=(n, n)).tocsr()
+    matrix.sort_indices()
+    return matrix

@@ -10,7 +10,7 @@ from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.bloch import BlochError
 from ase_tracegrad.electronic.eigen import solve_bands
-from ase_tracegrad.electronic.resources import ProblemTooLargeError
+from ase_tracegrad.electronic.resources import Machine, ProblemTooLargeError
 from ase_tracegrad.electronic.space_group import spin_rotation
 from tests.electronic.lattice_models import random_model
 
@@ -20,7 +20,7 @@ from tests.electronic.lattice_models import random_model
 def test_equal_to_scipy(kpts, spinor, threads):
     h, s = random_model(spinor=spinor)
     kpts = np.vstack([kpts, [[0, 0, 0], [0.5, 0, 0]]])
-    solution = solve_bands(h, s, kpts, eigenvectors=True, threads=threads)
+    solution = solve_bands(h, s, kpts, eigenvectors=True, machine=Machine(threads=threads))
     overlap = s.bloch(kpts)
     if spinor:
         overlap = np.kron(np.eye(2)[None], overlap)
@@ -40,7 +40,7 @@ def test_orthonormal_orbitals(kpts):
 
 def test_thread_settings_are_restored(kpts):
     before = torch.get_num_threads()
-    solve_bands(*random_model(), kpts, threads=2)
+    solve_bands(*random_model(), kpts, machine=Machine(threads=2))
     assert torch.get_num_threads() == before
 
 
@@ -49,7 +49,7 @@ def test_solvers_in_several_threads_at_once(kpts):
     h, s = random_model()
     expected = compute_bands(h, s, kpts)
     with ThreadPoolExecutor(4) as pool:
-        for bands in pool.map(lambda _: solve_bands(h, s, kpts, threads=2).energies, range(12)):
+        for bands in pool.map(lambda _: solve_bands(h, s, kpts, machine=Machine(threads=2)).energies, range(12)):
             assert np.abs(bands - expected).max() < 1e-12
     assert torch.get_num_threads() == before
 
@@ -117,11 +117,11 @@ def test_an_indefinite_overlap_is_refused():
 
 def test_too_large_is_refused_before_it_starts(kpts):
     with pytest.raises(ProblemTooLargeError, match="GiB may be used"):
-        solve_bands(*random_model(), kpts, memory=1000)
+        solve_bands(*random_model(), kpts, machine=Machine(memory=1000))
 
 
 def test_bad_options_are_refused(kpts):
     with pytest.raises(ValueError, match="hamiltonian_error"):
         solve_bands(*random_model(), kpts, hamiltonian_error=-1.0)
     with pytest.raises(ValueError, match="at least one thread"):
-        solve_bands(*random_model(), kpts, threads=0)
+        solve_bands(*random_model(), kpts, machine=Machine(threads=0))

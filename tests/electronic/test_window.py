@@ -1,17 +1,26 @@
 import numpy as np
 import pytest
 
+from ase_tracegrad.basis import OrbitalLayout
+from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.mkl import find_mkl
+from ase_tracegrad.electronic.resources import Machine
 from ase_tracegrad.electronic.window import solve_window
-from tests.electronic.lattice_models import graphene_model, random_model
+from tests.electronic.lattice_models import add_adjoints, graphene_model, random_model
+
+needs_mkl = pytest.mark.skipif(find_mkl() is None, reason="MKL (the extra [mkl]) is not installed")
+LIBRARIES = ["torch", pytest.param("mkl", marks=needs_mkl)]
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("spinor", [False, True])
 @pytest.mark.parametrize("overlapping", [False, True])
-def test_equal_to_the_dense_solver(kpts, spinor, overlapping):
+def test_equal_to_the_dense_solver(kpts, spinor, overlapping, library):
     h, s = random_model(((0, 1),) * 8, spinor=spinor, overlap=0.01)
     s = s if overlapping else None
-    window = solve_window(h, s, kpts[:3], 0.4, 6, eigenvectors=True)
+    window = solve_window(h, s, kpts[:3], 0.4, 6, eigenvectors=True, machine=Machine(library=library))
+    assert window.route == ("PARDISO" if library == "mkl" else "SuperLU")
     for k, bands in enumerate(compute_bands(h, s, kpts[:3])):
         nearest = np.sort(bands[np.argsort(np.abs(bands - 0.4))[:6]])
         assert np.abs(window.energies[k] - nearest).max() < 1e-9
@@ -22,11 +31,25 @@ def test_equal_to_the_dense_solver(kpts, spinor, overlapping):
     assert np.abs(c.conj().T @ overlap @ c - np.eye(6)).max() < 1e-8
 
 
-def test_a_center_on_an_eigenvalue():
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_center_on_an_eigenvalue(library):
     h, _ = random_model(((0, 1),) * 4)
     level = compute_bands(h, None, [[0, 0, 0]])[0, 5]
-    window = solve_window(h, None, [[0, 0, 0]], level, 3)
+    window = solve_window(h, None, [[0, 0, 0]], level, 3, machine=Machine(library=library))
     assert np.abs(window.energies - level).min() < 1e-8
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_orbitals_without_energy(library):
+    """Where the center is the energy of an orbital the diagonal of H - center vanishes, and no pivot may be missing."""
+    cells = 8
+    hops = [(i, (i + 1) % cells, (int(i + 1 == cells), 0, 0)) for i in range(cells)]
+    ring = BlockMatrix.from_blocks(OrbitalLayout(((0,),) * cells), add_adjoints({hop: [[-1.0]] for hop in hops}))
+    kpts = [[0.1, 0, 0], [0.3, 0, 0]]
+    window = solve_window(ring, None, kpts, 0.0, 4, machine=Machine(library=library))
+    for energies, k in zip(window.energies, kpts, strict=True):
+        bands = -2 * np.cos(2 * np.pi * (k[0] + np.arange(cells)) / cells)
+        assert np.abs(energies - np.sort(bands[np.argsort(np.abs(bands))[:4]])).max() < 1e-9
 
 
 def test_bad_windows_are_refused():
