@@ -23,7 +23,7 @@ print(f"electrons in p_z orbitals: {pi_electrons:.3f}")
 plot_projected_dos(parts, window=(-20, 8))
 plt.savefig("projected_dos.png")
 
-# The same along a path (Loewdin): the bands that touch at K are p_z.
+# The same along a path (Loewdin): the bands that touch at K are p_z, polarised by d.
 bands, shares = atoms.calc.fat_bands("GMKG", 150, by="orbital")
 at_k = [abs(k - [1 / 3, 1 / 3, 0]).max() < 1e-9 for k in bands.path.kpts].index(True)
 pz_share = shares["C p 0"][at_k, 3:5]

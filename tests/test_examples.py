@@ -75,7 +75,7 @@ def test_orbitals_and_symmetry(run_example, capsys):
         assert Path(picture).stat().st_size > 10_000
     if run_example.trained:
         assert 1.7 < found["pi_electrons"] < 2.0  # of two pi electrons; the rest is in d functions
-        assert found["pz_share"].min() > 0.9
+        assert found["pz_share"].min() > 0.7
 
 
 def test_high_throughput(run_example, capsys):
