@@ -72,7 +72,7 @@ def _show_warning(message, *_, **__):
 def bands(
     structure: Structure,
     model: Model = "graphene-pbe",
-    path: Annotated[str | None, typer.Option(help="Special points such as GMKG; default: the lattice's standard path.")] = None,
+    path: Annotated[str | None, typer.Option(help="Special points such as GMKG, or seekpath; default: the lattice's path.")] = None,
     npoints: Annotated[int, typer.Option(min=1, help="About how many k-points on the path.")] = 200,
     kpts: Kpts = None,
     out: Annotated[Path, typer.Option(help="Picture (.png, .pdf, .svg); the numbers go beside it as .json.")] = Path("bands.png"),

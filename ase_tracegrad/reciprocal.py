@@ -30,7 +30,7 @@ class ReciprocalSpace:
     def band_structure(self, path=None, npoints: int | None = None, *, atoms=None, progress: bool = True) -> BandStructure:
         """Bands along a path, ase.spectrum.band_structure.BandStructure, reference = Fermi level.
 
-        path: special points ('GMKG'), a BandPath, or None: the path in ``kpts`` if there is one, else the
+        path: special points ('GMKG'), 'seekpath', a BandPath, or None: the path in ``kpts`` if there is one, else the
         standard path of the lattice, without directions along which nothing couples (vacuum).
         """
         atoms = self._current_atoms(atoms)
