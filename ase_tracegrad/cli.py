@@ -118,14 +118,17 @@ def dos(
     check_grouping("--by", by)
     limits = parse_window(window)
     atoms = attach(structure, model, device, dtype, kpts)
-    parts = [] if by is None else atoms.calc.projected_dos(by=by, width=width)
-    result = parts.sum_all() if parts else atoms.calc.dos(width=width, progress=True)
-    pictures = _pictures()
-    _save(pictures.plot_projected_dos(parts, window=limits) if parts else pictures.plot_dos(result, window=limits), out)
-    facts = (parts[0] if parts else result).info
-    numbers = {"energies": list(result.get_energies()), "dos": list(result.get_weights())}
+    numbers: dict = {}
+    if by is None:
+        result = atoms.calc.dos(width=width, progress=True)
+        axes, facts = _pictures().plot_dos(result, window=limits), result.info
+    else:
+        parts = atoms.calc.projected_dos(by=by, width=width)
+        axes, facts, result = _pictures().plot_projected_dos(parts, window=limits), parts[0].info, parts.sum_all()
+        numbers["projections"] = {part.info["label"]: list(part.get_weights()) for part in parts}
+    _save(axes, out)
+    numbers |= {"energies": list(result.get_energies()), "dos": list(result.get_weights())}
     numbers |= {key: facts[key] for key in ("energy_zero", "fermi_level")}
-    numbers |= {"projections": {part.info["label"]: list(part.get_weights()) for part in parts}} if parts else {}
     out.with_suffix(".json").write_text(json.dumps(numbers))
     typer.echo(f"Fermi level {facts['fermi_level']}; wrote {out} and {out.with_suffix('.json')}")
 

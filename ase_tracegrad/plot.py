@@ -86,8 +86,8 @@ def plot_fat_bands(
 
 def plot_projected_dos(parts: GridDOSCollection, *, window: Sequence[float] = WINDOW, ax: Axes | None = None) -> Axes:
     """The density of states and, as coloured lines, those of groups of orbitals, as calc.projected_dos gives them."""
-    ax = plot_dos(parts.sum_all(), window=window, ax=ax)
     energies, weights = np.asarray(parts[0].get_energies()), np.array([part.get_weights() for part in parts])
+    ax = plot_dos(GridDOSData(energies, weights.sum(axis=0)), window=window, ax=ax)
     with plt.style.context(STYLE):
         ax.lines[0].set(color="black", label="total")
         labels = [part.info["label"] for part in parts]
