@@ -9,12 +9,12 @@ from ase.spectrum.doscollection import GridDOSCollection
 from ase.spectrum.dosdata import GridDOSData
 from matplotlib.axes import Axes
 
+from .electronic import kmesh
 from .electronic.gap import BandGap
 
 # Okabe and Ito's colours, told apart by colour-blind eyes and in grey.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
-# For groups of orbitals; what has no colour left is drawn grey, together.
-GROUP_COLORS = (BLUE, ORANGE, GREEN, "#E69F00", "#CC79A7", "#56B4E9")
+GROUP_COLORS = (BLUE, ORANGE, GREEN, "#E69F00", "#CC79A7", "#56B4E9")  # further groups are grey, together
 STYLE = {
     "font.size": 10.0,
     "axes.linewidth": 0.8,
@@ -40,9 +40,10 @@ def plot_bands(
     Energies count from the valence-band top if ``gap`` says there is a gap, else from bands.reference
     (the Fermi level); the axis says which. window: lowest and highest energy shown, eV.
     """
+    zero, name = find_zero(bands, gap)
+    _inside(bands.energies - zero, window)
     with plt.style.context(STYLE):
         ax = ax if ax is not None else plt.subplots(figsize=(4.2, 4.2), layout="constrained")[1]
-        zero, name = find_zero(bands, gap)
         _draw_lines(ax, bands, zero, color=BLUE, label=None)
         _dress_path(ax, bands)
         _dress_energy(ax, window, name)
@@ -62,8 +63,8 @@ def plot_fat_bands(
 ) -> Axes:
     """Bands as ribbons of one height, each divided in the colours of its groups as their shares are.
 
-    shares: {group: (K, n)}, as calc.fat_bands gives them beside the bands; what is negative (Mulliken) is drawn as zero.
-    The six largest groups in the window have a colour, the others are grey together. gap, window: as for plot_bands.
+    shares: {group: (K, n)}, as calc.fat_bands gives them; what is negative (Mulliken) is drawn as zero.
+    The six largest groups in the window have a colour, the others are grey together.
     """
     parts = np.array(list(shares.values()), dtype=float)
     if parts.shape[1:] != bands.energies.shape[1:]:
@@ -194,11 +195,9 @@ def describe_gap(gap: BandGap, path) -> str:
 
 def name_kpt(kpt, path) -> str:
     """Name of a special point equal to +-k up to a reciprocal vector, else its coordinates."""
-    for name, point in path.special_points.items():
-        for sign in (1, -1):
-            difference = sign * np.asarray(kpt) - point
-            if np.abs(difference - np.rint(difference)).max() < 1e-4:
-                return _greek(name)
+    name = kmesh.name_kpt(np.asarray(kpt), {n: np.array([point, -point]) for n, point in path.special_points.items()})
+    if name is not None:
+        return _greek(name)
     return "(" + ", ".join(f"{x:.3g}" for x in kpt) + ")"
 
 
@@ -277,12 +276,16 @@ def _common_bands(predicted: BandStructure, reference: BandStructure) -> tuple[n
 def _differences(predicted, reference_from_zero, zero: float, error_window) -> tuple[np.ndarray, np.ndarray]:
     """Differences (K, n) in eV and which states lie in the window, by their reference energy."""
     inside = _inside(reference_from_zero, error_window)
-    if not inside.any():
-        raise ValueError(f"no state of the reference lies in the error window {tuple(error_window)} eV")
     return predicted - zero - reference_from_zero, inside
 
 
 def _inside(energies: np.ndarray, window: Sequence[float]) -> np.ndarray:
+    """Which energies lie in the window; ValueError if all lie on one side of it. (A window inside a gap shows the gap.)"""
+    low, high = np.min(energies), np.max(energies)
+    if window[1] < low or window[0] > high:
+        raise ValueError(
+            f"no states in the window {window[0]:g} to {window[1]:g} eV; the energies lie from {low:.2f} to {high:.2f}"
+        )
     return (energies >= window[0]) & (energies <= window[1])
 
 

@@ -109,8 +109,20 @@ def test_comparison_refuses_other_kpts_and_empty_windows(sheet):
     reference = sheet.band_structure("GMK", npoints=30)
     with pytest.raises(ValueError, match="same k-points"):
         plot.plot_comparison(sheet.band_structure("GMK", npoints=20), reference)
-    with pytest.raises(ValueError, match="no state"):
+    with pytest.raises(ValueError, match="no states in the window -900 to -800 eV"):
         plot.plot_comparison(reference, reference, error_window=(-900, -800))
+
+
+def test_a_window_without_states_is_refused(sheet):
+    bands, shares = sheet.fat_bands("GK", 3)
+    for draw in (
+        lambda window: plot.plot_bands(bands, window=window),
+        lambda window: plot.plot_fat_bands(bands, shares, window=window),
+        lambda window: plot.plot_dos(sheet.dos(), window=window),
+        lambda window: plot.plot_projected_dos(sheet.projected_dos(), window=window),
+    ):
+        with pytest.raises(ValueError, match="no states in the window 5000 to 6000 eV; the energies lie from"):
+            draw((5000, 6000))
 
 
 def test_one_kpt_of_a_molecule():

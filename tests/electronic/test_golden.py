@@ -15,6 +15,7 @@ from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import find_fermi_level
 from ase_tracegrad.electronic.space_group import find_space_group
 from ase_tracegrad.electronic.symmetry import covariance_residuals, find_symmetry, time_reversal_residual
+from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.io import read
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.overlap import compute_overlap
@@ -51,6 +52,20 @@ def test_cp2k_mos2(mos2):
     assert gap.is_direct
     assert 1.6 < gap.gap < 1.8
     assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-12
+
+
+def test_mos2_dos_holds_the_electrons(mos2):
+    """The density of states up to the gap integrates to the 26 electrons, 18 of them above Mo's flat 4s and 4p bands."""
+    structure = ElectronicStructure(mos2)
+    mesh, level = make_mesh((6, 6, 1), gamma=True), structure.find_fermi_level(make_mesh((6, 6, 1), gamma=True))
+    assert structure.n_electrons == 26
+    for width, depth, n_electrons in ((0.05, 75, 26), (0.0, 20, 18)):
+        grid = np.linspace(level - depth, level, 20_001)
+        parts, _ = structure.compute_projected_dos(mesh, grid, by="shell", width=width)
+        assert np.trapezoid(parts.sum(axis=0), grid) == pytest.approx(n_electrons, abs=2e-2)
+    populations = structure.compute_populations(mesh)
+    assert populations.electrons.sum() == pytest.approx(26)
+    assert populations.charges[1] == pytest.approx(populations.charges[2], abs=1e-3)
 
 
 def test_cp2k_mos2_has_the_symmetry_of_its_crystal(mos2):
