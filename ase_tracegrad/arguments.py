@@ -73,6 +73,14 @@ def parse_window(text: str) -> tuple[float, float]:
     return low, high
 
 
+def check_grouping(option: str, grouping: str | None):
+    """CommandError unless orbitals can be grouped like this; None: no groups are asked for."""
+    from .electronic.projections import GROUPINGS
+
+    if grouping is not None and grouping not in GROUPINGS:
+        raise CommandError(f"{option} {grouping}: expected {', '.join(GROUPINGS[:-1])} or {GROUPINGS[-1]}")
+
+
 def check_picture(out: Path):
     """CommandError unless a picture can be written there."""
     if out.suffix not in PICTURES:

@@ -133,7 +133,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         if "eigenvalues" in self.results:
             return
         structure = ElectronicStructure(self.sample(self.atoms))
-        mesh = normalise_kpts(self.parameters["kpts"], self.atoms).mesh
+        mesh = structure.check_time_reversal(normalise_kpts(self.parameters["kpts"], self.atoms).mesh)
         energies = structure.energies(mesh.kpts, progress=True)
         fermi_level = self._fermi_level(self.atoms)
         self.results.update(
@@ -172,14 +172,16 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     def get_bz_k_points(self) -> np.ndarray:
         """(F, 3) the whole mesh, in the order of ase.dft.kpoints.monkhorst_pack."""
-        return np.array(self._own_mesh().full_kpts)
+        return np.array(normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh.full_kpts)
 
     def get_bz_to_ibz_map(self) -> np.ndarray:
         """(F,) which of get_ibz_k_points() stands for each point of the whole mesh."""
         return np.array(self._own_mesh().full_to_irreducible)
 
     def _own_mesh(self) -> KMesh:
-        return normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh
+        atoms = self._current_atoms(None)
+        mesh = normalise_kpts(self.parameters["kpts"], atoms).mesh
+        return ElectronicStructure(self.sample(atoms)).check_time_reversal(mesh)
 
     # -- real space ----------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .arguments import CommandError, attach, check_folder, check_picture, name_structures, parse_window
+from .arguments import CommandError, attach, check_folder, check_grouping, check_picture, name_structures, parse_window
+from .model_commands import models_app
 
 if TYPE_CHECKING:
     from .io.sample import Sample
@@ -27,7 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Bands, density of states and gaps from predicted Kohn-Sham Hamiltonians.",
 )
-models_app = typer.Typer(help="The models that come with the package.", invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 
 Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")]
@@ -72,24 +72,33 @@ def _show_warning(message, *_, **__):
 def bands(
     structure: Structure,
     model: Model = "graphene-pbe",
-    path: Annotated[str | None, typer.Option(help="Special points such as GMKG; default: the lattice's standard path.")] = None,
+    path: Annotated[str | None, typer.Option(help="Special points such as GMKG, or seekpath; default: the lattice's path.")] = None,
     npoints: Annotated[int, typer.Option(min=1, help="About how many k-points on the path.")] = 200,
     kpts: Kpts = None,
     out: Annotated[Path, typer.Option(help="Picture (.png, .pdf, .svg); the numbers go beside it as .json.")] = Path("bands.png"),
+    fat: Annotated[str | None, typer.Option(help="Colour by the shares of each: atom, element, shell or orbital.")] = None,
     window: Window = "-10,6",
     device: Device = None,
     dtype: Dtype = "float32",
 ):
-    """Bands along a path: a picture, and a json that `ase band-structure` reads."""
+    """Bands along a path: a picture, and a json that `ase band-structure` reads; --fat writes the shares as json too."""
     check_picture(out)
+    check_grouping("--fat", fat)
     limits = parse_window(window)
     atoms = attach(structure, model, device, dtype, kpts)
-    result = atoms.calc.band_structure(path, npoints, progress=True)
-    gap = atoms.calc.band_gap()
-    _save(_pictures().plot_bands(result, gap=gap, window=limits), out)
-    result.write(out.with_suffix(".json"))
+    gap, written = atoms.calc.band_gap(), [out, out.with_suffix(".json")]
+    if fat is None:
+        result = atoms.calc.band_structure(path, npoints, progress=True)
+        axes = _pictures().plot_bands(result, gap=gap, window=limits)
+    else:
+        result, shares = atoms.calc.fat_bands(path, npoints, by=fat)
+        axes = _pictures().plot_fat_bands(result, shares, gap=gap, window=limits)
+        written.append(out.with_name(out.stem + "-shares.json"))
+        written[-1].write_text(json.dumps({name: share.tolist() for name, share in shares.items()}))
+    _save(axes, out)
+    result.write(written[1])
     typer.echo(f"Fermi level {result.reference:.4f} eV; {gap}")
-    typer.echo(f"wrote {out} and {out.with_suffix('.json')}")
+    typer.echo(f"wrote {', '.join(str(path) for path in written[:-1])} and {written[-1]}")
 
 
 @app.command()
@@ -99,19 +108,29 @@ def dos(
     kpts: Kpts = None,
     width: Annotated[float, typer.Option(min=0.0, help="Gaussian sigma in eV; 0: linear tetrahedra.")] = 0.1,
     out: Annotated[Path, typer.Option(help="Picture (.png, .pdf, .svg); the numbers go beside it as .json.")] = Path("dos.png"),
+    by: Annotated[str | None, typer.Option(help="Also that of each atom, element, shell or orbital (Mulliken).")] = None,
     window: Window = "-10,6",
     device: Device = None,
     dtype: Dtype = "float32",
 ):
     """Density of states: a picture, and the numbers as json (eV from the Fermi level; states per eV and cell)."""
     check_picture(out)
+    check_grouping("--by", by)
     limits = parse_window(window)
     atoms = attach(structure, model, device, dtype, kpts)
-    result = atoms.calc.dos(width=width, progress=True)
-    _save(_pictures().plot_dos(result, window=limits), out)
-    numbers = {"energies": list(result.get_energies()), "dos": list(result.get_weights()), **result.info}
+    numbers: dict = {}
+    if by is None:
+        result = atoms.calc.dos(width=width, progress=True)
+        axes, facts = _pictures().plot_dos(result, window=limits), result.info
+    else:
+        parts = atoms.calc.projected_dos(by=by, width=width)
+        axes, facts, result = _pictures().plot_projected_dos(parts, window=limits), parts[0].info, parts.sum_all()
+        numbers["projections"] = {part.info["label"]: list(part.get_weights()) for part in parts}
+    _save(axes, out)
+    numbers |= {"energies": list(result.get_energies()), "dos": list(result.get_weights())}
+    numbers |= {key: facts[key] for key in ("energy_zero", "fermi_level")}
     out.with_suffix(".json").write_text(json.dumps(numbers))
-    typer.echo(f"Fermi level {result.info['fermi_level']}; wrote {out} and {out.with_suffix('.json')}")
+    typer.echo(f"Fermi level {facts['fermi_level']}; wrote {out} and {out.with_suffix('.json')}")
 
 
 @app.command()
@@ -203,43 +222,6 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, model)
-
-
-@models_app.callback()
-def models(context: typer.Context):
-    """List, show or verify the embedded models; without a command: list."""
-    if context.invoked_subcommand is None:
-        list_models()
-
-
-@models_app.command("list")
-def list_models():
-    """One line per model."""
-    from .models import available_models, find_model
-    from .nn.checkpoint import read_header
-
-    for name in available_models():
-        typer.echo(read_header(find_model(name))[0].line)
-
-
-@models_app.command("show")
-def show_model(model: Annotated[str, typer.Argument(help="Name or path.")]):
-    """The whole model card."""
-    from .models import find_model
-    from .nn.checkpoint import read_header
-
-    typer.echo(str(read_header(find_model(model))[0]))
-
-
-@models_app.command("verify")
-def verify_models(model: Annotated[list[str] | None, typer.Argument(help="Names or paths; default: all embedded models.")] = None):
-    """Read checkpoints completely; exit code 2 at the first that is damaged."""
-    from .models import available_models
-    from .nn.predictor import load_model
-
-    for name in model or available_models():
-        load_model(name, device="cpu")
-        typer.echo(f"{name}: ok")
 
 
 # -- output ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from .electronic.dos import compute_dos, compute_dos_tetrahedron
 from .electronic.eigen import solve_bands
 from .electronic.gap import BandGap, find_band_gap, refine_band_gap
 from .electronic.inversion import Inversion, find_inversion
-from .electronic.irreducible import reduce_mesh
+from .electronic.irreducible import reduce_by_time_reversal, reduce_mesh
 from .electronic.kmesh import KMesh
 from .electronic.occupations import compute_occupations, find_fermi_level
 from .electronic.projections import Population, compute_populations, group_orbitals, project_states
@@ -93,6 +93,7 @@ class ElectronicStructure:
 
         For sums of energies alone: rotations exchange the shares of atoms and orbitals. The reason for not reducing is logged.
         """
+        mesh = self.check_time_reversal(mesh)
         if mesh.size is None or len(mesh) < REDUCE_ABOVE:
             return mesh
         try:
@@ -100,6 +101,12 @@ class ElectronicStructure:
         except ValueError as error:
             logger.warning("k-points are not reduced by rotations: %s", error)
             return mesh
+
+    def check_time_reversal(self, mesh: KMesh) -> KMesh:
+        """The mesh as it is if E(-k) = E(k) follows from time reversal, else all its points; lists as they are."""
+        if mesh.size is None or len(mesh) == len(mesh.full_kpts):
+            return mesh
+        return reduce_by_time_reversal(mesh, self.sample.hamiltonian, self.sample.overlap)
 
     def find_fermi_level(self, mesh: KMesh, *, edges=(), width: float = 0.0) -> float:
         """Fermi level in eV by electron count on a mesh; width: Fermi-Dirac smearing in eV.
@@ -143,6 +150,7 @@ class ElectronicStructure:
     ) -> tuple[np.ndarray, tuple[dict[str, str], ...]]:
         """compute_dos of each group of orbitals, (P, G), and the labels of the groups; by: see projections.group_orbitals."""
         _check_width(width)
+        mesh = self.check_time_reversal(mesh)
         energies, shares, labels = self.project(mesh.kpts, by=by, method=method)
         return self._broaden(mesh, energies, grid, width, shares), labels
 

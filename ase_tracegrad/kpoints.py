@@ -4,6 +4,7 @@ Fractions of the reciprocal cell throughout.
 """
 
 import itertools
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,8 +124,9 @@ def _list_of_points(points) -> KMesh:
 def make_band_path(atoms, path=None, npoints: int | None = None, *, dispersive=None) -> BandPath:
     """A BandPath in the cell of ``atoms``.
 
-    path: special points such as 'GMKG', a BandPath, or None for the whole standard path of the lattice
-    (Setyawan, Curtarolo, Comput. Mater. Sci. 49, 299 (2010)); npoints: about how many points.
+    path: special points such as 'GMKG', a BandPath, None for the whole standard path of the lattice
+    (Setyawan, Curtarolo, Comput. Mater. Sci. 49, 299 (2010)), or 'seekpath' for that of the crystal, which sees the
+    atoms as well (needs the package seekpath; see find_seekpath); npoints: about how many points.
     dispersive (3,) bool: the axes along which bands can disperse, pbc by default.
     """
     if isinstance(path, BandPath):
@@ -134,6 +136,9 @@ def make_band_path(atoms, path=None, npoints: int | None = None, *, dispersive=N
     if npoints is not None and npoints < 1:
         raise InputError(f"npoints must be positive, found {npoints}")
     periodic = np.asarray(atoms.pbc if dispersive is None else dispersive, dtype=bool)
+    if path == "seekpath":
+        names, points = find_seekpath(atoms, periodic)
+        return _ase_path(atoms.cell, periodic, path=names, npoints=npoints, special_points=points)
     if path is not None:
         # A point the reduced lattice does not know may exist in the full one.
         try:
@@ -141,6 +146,40 @@ def make_band_path(atoms, path=None, npoints: int | None = None, *, dispersive=N
         except InputError:
             return _ase_path(atoms.cell, atoms.pbc, path=path, npoints=npoints)
     return _ase_path(atoms.cell, periodic, path=None, npoints=npoints)
+
+
+def find_seekpath(atoms, dispersive) -> tuple[str, dict[str, np.ndarray]]:
+    """The path of Hinuma et al. (Comput. Mater. Sci. 128, 140 (2017)) in the cell of ``atoms``: its names, and its points.
+
+    seekpath standardizes the cell; the points come back as fractions of the reciprocal vectors of the given one. Kept
+    are the pieces in which k has no component along axes that are not ``dispersive``. A supercell gets the path of
+    its primitive cell, and seekpath's SupercellWarning. Names as ASE writes them: G, X1, Sigma0.
+    """
+    try:
+        import seekpath
+    except ImportError:
+        raise InputError("path 'seekpath' needs the package seekpath: pip install seekpath; or leave the path out") from None
+    cell = np.array(atoms.cell)
+    missing = ~cell.any(axis=1)
+    # A vector that is not there becomes so long that no symmetry can mix it with the others.
+    cell[missing] = (10 * (1 + np.abs(cell).max()) + np.ptp(atoms.positions)) * np.array(Cell(cell).complete())[missing]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # spglib's, about its future error handling
+        found = seekpath.get_path_orig_cell((cell, atoms.positions @ np.linalg.inv(cell), atoms.numbers))
+    flat = ~np.asarray(dispersive, dtype=bool)
+    points = {_ase_name(name): np.array(k, dtype=float) for name, k in found["point_coords"].items()}
+    points = {name: k for name, k in points.items() if np.abs(k[flat]).max(initial=0.0) < 1e-9}
+    text, last = "", None
+    for first, second in ((_ase_name(a), _ase_name(b)) for a, b in found["path"]):
+        if first in points and second in points:
+            text += second if first == last else ("," if text else "") + first + second
+            last = second
+    return text or "G", points
+
+
+def _ase_name(name: str) -> str:
+    """'GAMMA' -> 'G', 'X_1' -> 'X1', 'SIGMA_0' -> 'Sigma0'."""
+    return "G" if name == "GAMMA" else name.replace("_", "").capitalize()
 
 
 def _ase_path(cell, pbc, *, path, **choices) -> BandPath:

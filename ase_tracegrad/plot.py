@@ -1,17 +1,20 @@
 """Pictures of bands and density of states. Every function returns matplotlib Axes and changes no global style."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from ase.spectrum.band_structure import BandStructure
+from ase.spectrum.doscollection import GridDOSCollection
 from ase.spectrum.dosdata import GridDOSData
 from matplotlib.axes import Axes
 
+from .electronic import kmesh
 from .electronic.gap import BandGap
 
 # Okabe and Ito's colours, told apart by colour-blind eyes and in grey.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
+GROUP_COLORS = (BLUE, ORANGE, GREEN, "#E69F00", "#CC79A7", "#56B4E9")  # further groups are grey, together
 STYLE = {
     "font.size": 10.0,
     "axes.linewidth": 0.8,
@@ -26,6 +29,7 @@ STYLE = {
     "mathtext.default": "regular",
 }
 WINDOW = (-10.0, 6.0)
+RIBBON = 0.022  # height of a fat band, as a share of the window
 
 
 def plot_bands(
@@ -36,15 +40,61 @@ def plot_bands(
     Energies count from the valence-band top if ``gap`` says there is a gap, else from bands.reference
     (the Fermi level); the axis says which. window: lowest and highest energy shown, eV.
     """
+    zero, name = find_zero(bands, gap)
+    _inside(bands.energies - zero, window)
     with plt.style.context(STYLE):
         ax = ax if ax is not None else plt.subplots(figsize=(4.2, 4.2), layout="constrained")[1]
-        zero, name = find_zero(bands, gap)
         _draw_lines(ax, bands, zero, color=BLUE, label=None)
         _dress_path(ax, bands)
         _dress_energy(ax, window, name)
         if gap is not None:
             _mark_edges(ax, bands, gap, zero)
             ax.set_title(describe_gap(gap, bands.path), fontsize=9)
+    return ax
+
+
+def plot_fat_bands(
+    bands: BandStructure,
+    shares: Mapping[str, np.ndarray],
+    *,
+    gap: BandGap | None = None,
+    window: Sequence[float] = WINDOW,
+    ax: Axes | None = None,
+) -> Axes:
+    """Bands as ribbons of one height, each divided in the colours of its groups as their shares are.
+
+    shares: {group: (K, n)}, as calc.fat_bands gives them; what is negative (Mulliken) is drawn as zero.
+    The six largest groups in the window have a colour, the others are grey together.
+    """
+    parts = np.array(list(shares.values()), dtype=float)
+    if parts.shape[1:] != bands.energies.shape[1:]:
+        raise ValueError(f"expected shares of shape {bands.energies.shape[1:]} for these bands, found {parts.shape[1:]}")
+    with plt.style.context(STYLE):
+        ax = ax if ax is not None else plt.subplots(figsize=(4.2, 4.2), layout="constrained")[1]
+        zero, name = find_zero(bands, gap)
+        energies, height = bands.energies[0] - zero, RIBBON * (window[1] - window[0])
+        lower = energies - height / 2
+        for label, color, part in _select_groups(list(shares), parts.clip(0), _inside(energies, window)):
+            _draw_ribbons(ax, bands, lower, lower + height * part, color=color, label=label)
+            lower = lower + height * part
+        _dress_path(ax, bands)
+        _dress_energy(ax, window, name)
+        ax.legend(loc="upper right", fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
+        if gap is not None:
+            ax.set_title(describe_gap(gap, bands.path), fontsize=9)
+    return ax
+
+
+def plot_projected_dos(parts: GridDOSCollection, *, window: Sequence[float] = WINDOW, ax: Axes | None = None) -> Axes:
+    """The density of states and, as coloured lines, those of groups of orbitals, as calc.projected_dos gives them."""
+    energies, weights = np.asarray(parts[0].get_energies()), np.array([part.get_weights() for part in parts])
+    ax = plot_dos(GridDOSData(energies, weights.sum(axis=0)), window=window, ax=ax)
+    with plt.style.context(STYLE):
+        ax.lines[0].set(color="black", label="total")
+        labels = [part.info["label"] for part in parts]
+        for label, color, weight in _select_groups(labels, weights, _inside(energies, window)):
+            ax.plot(energies, weight, color=color, label=label)
+        ax.legend(loc="upper left", fontsize=8)
     return ax
 
 
@@ -58,8 +108,7 @@ def plot_dos(
     with plt.style.context(STYLE):
         ax = ax if ax is not None else plt.subplots(figsize=(4.6, 3.0), layout="constrained")[1]
         energies, weights = np.asarray(dos.get_energies()) + shift, np.asarray(dos.get_weights())
-        shown = (energies >= window[0]) & (energies <= window[1])
-        top = 1.08 * weights[shown].max(initial=0.0) or 1.0
+        top = 1.08 * weights[_inside(energies, window)].max(initial=0.0) or 1.0
         filled = energies <= shift
         units = "states / (eV cell)"
         if upright:
@@ -67,15 +116,14 @@ def plot_dos(
             ax.plot(weights, energies, color=BLUE)
             ax.set(xlim=(0, top), ylim=window, xlabel=f"DOS\n({units})")
             ax.axhline(0.0, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
-            ax.tick_params(axis="x", length=3)
         else:
             ax.fill_between(energies, weights, where=filled, color=BLUE, alpha=0.25, linewidth=0, label="occupied")
             ax.plot(energies, weights, color=BLUE)
             zero = "E_F" if shift == 0.0 else "E_{VBM}"
             ax.set(xlim=window, ylim=(0, top), xlabel=f"E $-$ ${zero}$ (eV)", ylabel=f"DOS ({units})")
             ax.axvline(0.0, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
-            ax.tick_params(axis="x", length=3)
             ax.legend(loc="upper left", fontsize=8)
+        ax.tick_params(axis="x", length=3)
     return ax
 
 
@@ -147,29 +195,46 @@ def describe_gap(gap: BandGap, path) -> str:
 
 def name_kpt(kpt, path) -> str:
     """Name of a special point equal to +-k up to a reciprocal vector, else its coordinates."""
-    for name, point in path.special_points.items():
-        for sign in (1, -1):
-            difference = sign * np.asarray(kpt) - point
-            if np.abs(difference - np.rint(difference)).max() < 1e-4:
-                return _greek(name)
+    name = kmesh.name_kpt(np.asarray(kpt), {n: np.array([point, -point]) for n, point in path.special_points.items()})
+    if name is not None:
+        return _greek(name)
     return "(" + ", ".join(f"{x:.3g}" for x in kpt) + ")"
-
-
-# -- pieces ----------------------------------------------------------------------------------------
 
 
 def _draw_lines(ax: Axes, bands: BandStructure, zero: float, *, label: str | None, **style):
     x = bands.path.get_linear_kpoint_axis()[0]
     style.setdefault("linewidth", plt.rcParams["lines.linewidth"])
-    # A path 'U,X' jumps between two k-points at one place of the axis: no line may join them.
-    pieces = np.split(np.arange(len(x)), np.nonzero(np.diff(x) < 1e-12)[0] + 1)
     marker = "_" if len(x) == 1 else None
     for energies in bands.energies:
-        for piece in pieces:
+        for piece in _split_path(x):
             lines = ax.plot(x[piece], energies[piece] - zero, marker=marker, markersize=40, **style)
             if label is not None:
                 lines[0].set_label(label)
                 label = None
+
+
+def _draw_ribbons(ax: Axes, bands: BandStructure, lower: np.ndarray, upper: np.ndarray, *, color: str, label: str | None):
+    """Each band filled between its energies (K, n)."""
+    x = bands.path.get_linear_kpoint_axis()[0]
+    if len(x) == 1:  # a molecule: levels as wide as the axes
+        x, lower, upper = x + np.array([-0.5, 0.5]), np.repeat(lower, 2, axis=0), np.repeat(upper, 2, axis=0)
+    for piece in _split_path(x):
+        for low, high in zip(lower[piece].T, upper[piece].T, strict=True):
+            ax.fill_between(x[piece], low, high, color=color, label=label, linewidth=0)
+            label = None
+
+
+def _split_path(x: np.ndarray) -> list[np.ndarray]:
+    """Numbers of the k-points of each piece: a path 'U,X' jumps at one place of the axis, and no line may join the two."""
+    return np.split(np.arange(len(x)), np.nonzero(np.diff(x) < 1e-12)[0] + 1)
+
+
+def _select_groups(labels: list[str], values: np.ndarray, inside: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
+    """Label, colour and values of the largest groups where ``inside``, in their own order, and of the rest together."""
+    largest = np.argsort(-values[:, inside].sum(axis=1), kind="stable")[: len(GROUP_COLORS)]
+    chosen = [(labels[g], color, values[g]) for g, color in zip(sorted(largest.tolist()), GROUP_COLORS, strict=False)]
+    rest = np.setdiff1d(np.arange(len(labels)), largest)
+    return [*chosen, ("other", GREY, values[rest].sum(axis=0))] if len(rest) else chosen
 
 
 def _dress_path(ax: Axes, bands: BandStructure):
@@ -210,10 +275,18 @@ def _common_bands(predicted: BandStructure, reference: BandStructure) -> tuple[n
 
 def _differences(predicted, reference_from_zero, zero: float, error_window) -> tuple[np.ndarray, np.ndarray]:
     """Differences (K, n) in eV and which states lie in the window, by their reference energy."""
-    inside = (reference_from_zero >= error_window[0]) & (reference_from_zero <= error_window[1])
-    if not inside.any():
-        raise ValueError(f"no state of the reference lies in the error window {tuple(error_window)} eV")
+    inside = _inside(reference_from_zero, error_window)
     return predicted - zero - reference_from_zero, inside
+
+
+def _inside(energies: np.ndarray, window: Sequence[float]) -> np.ndarray:
+    """Which energies lie in the window; ValueError if all lie on one side of it. (A window inside a gap shows the gap.)"""
+    low, high = np.min(energies), np.max(energies)
+    if window[1] < low or window[0] > high:
+        raise ValueError(
+            f"no states in the window {window[0]:g} to {window[1]:g} eV; the energies lie from {low:.2f} to {high:.2f}"
+        )
+    return (energies >= window[0]) & (energies <= window[1])
 
 
 def _milli(energy: float) -> str:

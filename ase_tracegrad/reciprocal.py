@@ -30,7 +30,7 @@ class ReciprocalSpace:
     def band_structure(self, path=None, npoints: int | None = None, *, atoms=None, progress: bool = True) -> BandStructure:
         """Bands along a path, ase.spectrum.band_structure.BandStructure, reference = Fermi level.
 
-        path: special points ('GMKG'), a BandPath, or None: the path in ``kpts`` if there is one, else the
+        path: special points ('GMKG'), 'seekpath', a BandPath, or None: the path in ``kpts`` if there is one, else the
         standard path of the lattice, without directions along which nothing couples (vacuum).
         """
         atoms = self._current_atoms(atoms)
@@ -106,12 +106,12 @@ class ReciprocalSpace:
         """How far H and S are from the symmetry of the structure, beside the model's expected error; prints as a table.
 
         tolerance: of the search for operations, Angstrom. Splittings are those of the levels below 5 eV above the
-        Fermi level, at the special points of the lattice.
+        Fermi level, at the special points of the lattice; time reversal counts as a symmetry (no magnetism).
         """
         atoms = self._current_atoms(atoms)
         sample = self.sample(atoms)
         errors = [figures["mae_all"] for figures in self.predictor.card.errors.values() if "mae_all" in figures]
-        return find_symmetry(
+        report = find_symmetry(
             sample.hamiltonian,
             sample.overlap,
             sample.structure,
@@ -120,6 +120,7 @@ class ReciprocalSpace:
             tolerance=tolerance,
             expected_error=1e-3 * max(errors) if errors else None,
         )
+        return report.with_names(named_points(atoms))
 
     def _along(self, path, npoints: int | None, atoms):
         structure = ElectronicStructure(self.sample(atoms))

@@ -71,6 +71,20 @@ def test_chain():
     assert np.all(bands.path.kpts[:, :2] == 0)
 
 
+@pytest.mark.parametrize("width", [0.3, 0.0])
+def test_mesh_and_dos_of_a_chain(width):
+    atoms = molecule("C2H2", vacuum=4.0)
+    atoms.pbc = (0, 0, 1)
+    atoms.cell[2, 2] = 3.8
+    atoms.calc = TraceGradCalculator(StandInPredictor(), kpts={"density": 8.0, "gamma": True})
+    assert np.abs(atoms.calc.get_bz_k_points()[:, :2]).max() == 0
+    assert len(atoms.calc.get_bz_k_points()) > 6
+    # In one dimension linear pieces are boxes with sharp edges, some of them very narrow.
+    grid = np.linspace(-60, 0, 120_001)
+    assert np.trapezoid(atoms.calc.dos(grid, width=width).get_weights(), grid) == pytest.approx(10, abs=0.1)
+    assert atoms.calc.band_gap().gap > 2
+
+
 def test_registered_name_makes_a_calculator():
     cls = get_calculator_class("tracegrad")
     assert cls.nolabel

@@ -73,6 +73,47 @@ def test_dos(tracegrad, here, model_file):
     assert numbers["energy_zero"] == "Fermi level"
 
 
+def test_fat_bands(tracegrad, here, model_file):
+    arguments = ("bands", "sheet.xyz", "-m", model_file, "--path", "GMK", "--npoints", 9, "--kpts", "2,2,1", "--fat", "shell")
+    code, out, _ = tracegrad(*arguments, "--out", "fat.png")
+    assert code == 0
+    assert "wrote fat.png, fat.json and fat-shares.json" in out
+    assert Path("fat.png").stat().st_size > 10_000
+    shares = json.loads(Path("fat-shares.json").read_text())
+    assert list(shares) == ["C s", "C p", "C d"]
+    assert np.shape(shares["C p"]) == read_json("fat.json").energies.shape[1:]
+    assert np.allclose(np.sum(list(shares.values()), axis=0), 1.0)
+
+
+@pytest.mark.parametrize("width", [0.2, 0])
+def test_projected_dos(tracegrad, here, model_file, width):
+    code, _, _ = tracegrad("dos", "sheet.xyz", "-m", model_file, "--kpts", "2,2,1", "--width", width, "--by", "atom")
+    numbers = json.loads(Path("dos.json").read_text())
+    assert code == 0
+    assert Path("dos.png").stat().st_size > 5000
+    assert list(numbers["projections"]) == ["C 0", "C 1"]
+    total = np.array(numbers["dos"])
+    assert np.allclose(np.sum(list(numbers["projections"].values()), axis=0), total, atol=1e-8 * total.max())
+    assert numbers["energy_zero"] == "Fermi level"
+
+
+def test_symmetry(tracegrad, here, model_file):
+    code, out, _ = tracegrad("symmetry", "sheet.xyz", "-m", model_file)
+    assert code == 0
+    assert out.startswith("p6/mmm: 24 operations\n")
+    rows = {line[:28].strip(): line[28:].split() for line in out.splitlines()}
+    assert float(rows["space group"][0]) < 1.0  # meV: the network is equivariant whatever its weights
+    assert {"hermiticity", "time reversal", "M = (0.5, 0, 0)"} <= set(rows)
+    assert "2" in rows["K = (0.3333, 0.3333, 0)"][1:]
+    atoms = read("sheet.xyz")
+    atoms.positions[0, 0] += 0.05
+    write("moved.xyz", atoms)
+    lower = tracegrad("symmetry", "moved.xyz", "-m", model_file)[1]
+    assert int(lower.split(":")[1].split()[0]) < 24
+    coarse = tracegrad("symmetry", "moved.xyz", "-m", model_file, "--tolerance", 0.2)[1]
+    assert coarse.startswith("p6/mmm: 24 operations")
+
+
 def test_gap(tracegrad, here, model_file):
     code, out, _ = tracegrad("gap", "sheet.xyz", "-m", model_file, "--kpts", "2.0", "--out", "g.json", "--dtype", "float64")
     numbers = json.loads(Path("g.json").read_text())
@@ -197,7 +238,13 @@ WRONG = {
     "kpts text": (("gap", "sheet.xyz", "--kpts", "dense"), "--kpts dense: expected"),
     "path": (("bands", "sheet.xyz", "--path", "GQ"), "special points G, K, M"),
     "window order": (("bands", "sheet.xyz", "--window", "5,-5"), "lowest energy must come first"),
+    "empty window of bands": (("bands", "sheet.xyz", "--window", "9000,9999", "--npoints", "3"), "no states in the window 9000"),
+    "empty window of fat bands": (("bands", "sheet.xyz", "--fat", "atom", "--window", "9000,9999"), "no states in the window"),
+    "empty window of a dos": (("dos", "sheet.xyz", "--kpts", "1,1,1", "--window", "500,600"), "no states in the window"),
     "window": (("dos", "sheet.xyz", "--window", "5"), "two energies"),
+    "fat": (("bands", "sheet.xyz", "--fat", "spin"), "atom, element, shell or orbital"),
+    "by": (("dos", "sheet.xyz", "--by", "spin"), "atom, element, shell or orbital"),
+    "tolerance": (("symmetry", "sheet.xyz", "--tolerance", "-1"), "--tolerance"),
     "picture": (("bands", "sheet.xyz", "--out", "b.doc"), ".png, .pdf, .svg"),
     "folder": (("bands", "sheet.xyz", "--out", "nowhere/b.png"), "there is no folder"),
     "negative width": (("dos", "sheet.xyz", "--width", "-1"), "--width"),
@@ -217,7 +264,7 @@ WRONG = {
 def test_wrong_input_is_one_line_and_code_2(case, tracegrad, here, model_file):
     write_bad_structures()
     arguments, message = WRONG[case]
-    if "--model" not in arguments and arguments[0] in ("gap", "bands", "dos", "predict"):
+    if "--model" not in arguments and arguments[0] in ("gap", "bands", "dos", "symmetry", "predict"):
         arguments = (*arguments, "--model", model_file)
     before = set(here.iterdir())
     code, out, err = tracegrad(*arguments)
@@ -239,4 +286,4 @@ def test_installed_command(here):
     result = subprocess.run([TRACEGRAD, "gap", "nowhere.xyz"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (2, "", "tracegrad: error: no structure file nowhere.xyz\n")
     shown = subprocess.run([TRACEGRAD, "--help"], capture_output=True, text=True, check=True).stdout
-    assert all(command in shown for command in ("bands", "dos", "gap", "predict", "info", "models"))
+    assert all(command in shown for command in ("bands", "dos", "gap", "symmetry", "predict", "info", "models"))

@@ -37,7 +37,8 @@ def run_example(request, tmp_path, tmp_path_factory, monkeypatch, graphene_store
 
 
 def test_examples_are_short():
-    assert {p.stem for p in EXAMPLES} == {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands"}
+    names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry"}
+    assert {p.stem for p in EXAMPLES} == names
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) < 60, path
 
@@ -64,6 +65,17 @@ def test_use_h_matrix(run_example, capsys):
     assert "block (0, 1, (1, 0, 0)) has shape (13, 13)" in capsys.readouterr().out
     if run_example.trained:
         assert found["energies"][4] - found["energies"][3] < 1e-4
+
+
+def test_orbitals_and_symmetry(run_example, capsys):
+    found = run_example("orbitals_and_symmetry")
+    assert "p6/mmm: 24 operations" in capsys.readouterr().out
+    assert found["report"].hamiltonian.max() < 1e-3
+    for picture in ("projected_dos.png", "fat_bands.png"):
+        assert Path(picture).stat().st_size > 10_000
+    if run_example.trained:
+        assert 1.7 < found["pi_electrons"] < 2.0  # of two pi electrons; the rest is in d functions
+        assert found["pz_share"].min() > 0.7
 
 
 def test_high_throughput(run_example, capsys):

@@ -109,8 +109,20 @@ def test_comparison_refuses_other_kpts_and_empty_windows(sheet):
     reference = sheet.band_structure("GMK", npoints=30)
     with pytest.raises(ValueError, match="same k-points"):
         plot.plot_comparison(sheet.band_structure("GMK", npoints=20), reference)
-    with pytest.raises(ValueError, match="no state"):
+    with pytest.raises(ValueError, match="no states in the window -900 to -800 eV"):
         plot.plot_comparison(reference, reference, error_window=(-900, -800))
+
+
+def test_a_window_without_states_is_refused(sheet):
+    bands, shares = sheet.fat_bands("GK", 3)
+    for draw in (
+        lambda window: plot.plot_bands(bands, window=window),
+        lambda window: plot.plot_fat_bands(bands, shares, window=window),
+        lambda window: plot.plot_dos(sheet.dos(), window=window),
+        lambda window: plot.plot_projected_dos(sheet.projected_dos(), window=window),
+    ):
+        with pytest.raises(ValueError, match="no states in the window 5000 to 6000 eV; the energies lie from"):
+            draw((5000, 6000))
 
 
 def test_one_kpt_of_a_molecule():
@@ -133,3 +145,66 @@ def test_given_axes_are_used(silicon):
     _, axes = plt.subplots()
     assert plot.plot_bands(silicon.band_structure("GX", npoints=5), ax=axes) is axes
     assert plot.plot_dos(silicon.dos(), ax=axes) is axes
+
+
+def ribbon_heights(axes) -> dict[str, float]:
+    """Mean height of the ribbons of each label, in eV; bands of a group follow one another without a label."""
+    heights, label = {}, None
+    for ribbon in axes.collections:
+        label = label if ribbon.get_label().startswith("_") else ribbon.get_label()
+        y = ribbon.get_paths()[0].vertices[:, 1]
+        heights.setdefault(label, []).append(np.ptp(y))
+    return {name: float(np.mean(values)) for name, values in heights.items()}
+
+
+def test_fat_bands_are_as_wide_as_their_shares(silicon):
+    bands = silicon.band_structure("GX", npoints=8)
+    flat = BandStructure(bands.path, np.broadcast_to(np.arange(-4.0, 4.0), (1, 8, 8)), reference=0.0)
+    shares = {"Si s": np.full((8, 8), 0.25), "Si p": np.full((8, 8), 0.75)}
+    axes = plot.plot_fat_bands(flat, shares, window=(-5, 5))
+    height = 10 * plot.RIBBON
+    assert ribbon_heights(axes) == pytest.approx({"Si s": 0.25 * height, "Si p": 0.75 * height})
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["Si s", "Si p"]
+    ends = [ribbon.get_paths()[0].vertices[:, 1] for ribbon in axes.collections]
+    assert ends[0].min() == pytest.approx(-4 - height / 2)
+    assert ends[8].max() == pytest.approx(-4 + height / 2)
+    with pytest.raises(ValueError, match="expected shares of shape"):
+        plot.plot_fat_bands(flat, {"Si s": np.ones((3, 8))})
+
+
+def test_fat_bands_of_the_calculator(silicon, tmp_path):
+    bands, shares = silicon.fat_bands("LGX,UG", npoints=30)
+    axes = plot.plot_fat_bands(bands, shares, gap=silicon.band_gap(), window=(-8, 7))
+    assert "E_{VBM}" in axes.get_ylabel()
+    assert "gap" in axes.get_title()
+    jump = axes.get_xticks()[2]
+    for ribbon in axes.collections:
+        x = ribbon.get_paths()[0].vertices[:, 0]
+        assert not x.min() < jump - 1e-9 < jump + 1e-9 < x.max(), "no ribbon across the jump"
+    axes.figure.savefig(tmp_path / "fat.png")
+    assert (tmp_path / "fat.png").stat().st_size > 10_000
+
+
+def test_groups_without_a_colour_are_grey_together(silicon):
+    bands = silicon.band_structure("GX", npoints=4)
+    parts = np.random.default_rng(0).dirichlet([9, 8, 7, 6, 5, 4, 1, 1], size=(4, 8))
+    axes = plot.plot_fat_bands(bands, {f"group {g}": parts[:, :, g] for g in range(8)}, window=(-100, 100))
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == [*(f"group {g}" for g in range(6)), "other"]
+    assert sum(ribbon_heights(axes).values()) > 200 * plot.RIBBON
+
+
+def test_projected_dos_and_its_total(silicon):
+    parts = silicon.projected_dos(by="shell")
+    axes = plot.plot_projected_dos(parts)
+    curves = {line.get_label(): np.asarray(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) > 2}
+    assert set(curves) == {"total", "Si s", "Si p"}
+    assert np.allclose(curves["total"], curves["Si s"] + curves["Si p"])
+
+
+def test_fat_levels_of_a_molecule():
+    calc = TraceGradCalculator(StandInPredictor())
+    atoms = molecule("CH4")
+    atoms.calc = calc
+    axes = plot.plot_fat_bands(*calc.fat_bands(by="element"), window=(-60, 60))
+    assert set(ribbon_heights(axes)) == {"C", "H"}
+    axes.figure.canvas.draw()

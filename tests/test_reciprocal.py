@@ -9,7 +9,7 @@ from ase.spectrum.doscollection import GridDOSCollection
 
 from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.electronic.gap import find_band_gap
-from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic.kmesh import make_mesh, name_kpt
 from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.kpoints import named_points
 from tests.calculator_cases import every_case, make_atoms
@@ -73,6 +73,13 @@ def test_symmetry_report(case):
     assert report.hamiltonian.max() < 1e-4
     assert report.overlap.max() < 1e-9
     assert report.splitting.max() < 1e-3
+    at = {name_kpt(k, report.names): levels for k, levels in zip(report.kpts, report.degeneracies, strict=True)}
+    # Graphene at K: E', A', E'' (the Dirac point). Silicon: Gamma1, Gamma25', Gamma15; X1, X4; L2', L1, L3' (Cardona's names).
+    if case == "silicon":
+        assert (at["Gamma"], at["X"], at["L"]) == ((1, 3, 3), (2, 2), (1, 1, 2))
+    else:
+        assert at["K"] == (2, 1, 2)
+    assert f"Gamma = (0, 0, 0)               {1e3 * report.splitting[0]:.2e}  1 " in str(report)
     assert "time reversal" in str(report)
     assert ("expected error of the model" in str(report)) == bool(atoms.calc.predictor.card.errors)
 

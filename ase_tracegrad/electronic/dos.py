@@ -41,7 +41,8 @@ def compute_dos_tetrahedron(energies, cell, grid, *, spin_degeneracy: int = 2, p
 
     energies (n1, n2, n3, n) eV on a full regular mesh (KMesh.unfold gives it; n3 = 1 makes triangles);
     cell (3, 3) Angstrom, rows; grid (G,) eV, ascending. projections (n1, n2, n3, n, P) as in compute_dos.
-    Where a band has no dispersion at all its states make a peak one step of the grid wide.
+    Where a band has no dispersion at all its states make a peak one step of the grid wide. Values are those at the grid
+    energies: bands narrower than a step are hit or missed; for states counted exactly broaden, or take a finer grid.
     """
     energies, grid = np.asarray(energies, dtype=float), np.asarray(grid, dtype=float)
     if energies.ndim != 4 or grid.ndim != 1 or len(grid) < 2 or (np.diff(grid) <= 0).any():

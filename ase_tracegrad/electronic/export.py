@@ -1,4 +1,4 @@
-"""H(R) and S(R) for other programs: a sisl Hamiltonian, and a wannier90 _hr.dat of orthonormal orbitals."""
+"""H(R) and S(R) for other programs: sisl as they are; PythTB, TBmodels, WannierBerri and wannier90 files orthonormal."""
 
 import os
 from pathlib import Path
@@ -10,11 +10,15 @@ from scipy import sparse
 from ..basis import OrbitalLayout
 from ..blocks import BlockMatrix
 from ..structure import Structure
+from ..symbols import symbol_of
 from .bloch import BlochSum
 from .kmesh import check_mesh_size, make_mesh
 
 if TYPE_CHECKING:
+    import pythtb
     import sisl
+    import tbmodels
+    import wannierberri
 
 
 def to_sisl(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: Structure) -> "sisl.Hamiltonian":
@@ -91,6 +95,88 @@ def _orthogonal_hamiltonian(sums: BlochSum, kpts: np.ndarray) -> np.ndarray:
     return root @ h @ root
 
 
+def to_pythtb(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: Structure, size) -> "pythtb.tb_model":
+    """Loewdin orbitals as a ``pythtb.tb_model`` (eV, Angstrom); needs the package pythtb, whose cells are right-handed.
+
+    size: see orthogonalize. PythTB searches its list of hoppings at each new one: for tens of orbitals, not for hundreds.
+    """
+    import pythtb
+
+    tight_binding = orthogonalize(hamiltonian, overlap, size)
+    centres = orbital_centres(hamiltonian, structure) @ np.linalg.inv(structure.complete_cell)
+    model = pythtb.tb_model(3, 3, structure.complete_cell, centres)
+    for (_, _, cell), block in tight_binding.items():
+        if cell < (0, 0, 0):
+            continue  # the adjoint of -cell, which PythTB adds itself
+        if cell == (0, 0, 0):
+            model.set_onsite(block.diagonal().real)
+        stored = np.triu(block, 1) if cell == (0, 0, 0) else block
+        for i, j in np.argwhere(stored):
+            model.set_hop(stored[i, j], int(i), int(j), cell)
+    return model
+
+
+def to_tbmodels(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: Structure, size) -> "tbmodels.Model":
+    """Loewdin orbitals as a ``tbmodels.Model`` (eV, Angstrom); needs the package tbmodels. size: see orthogonalize."""
+    import tbmodels
+
+    tight_binding = orthogonalize(hamiltonian, overlap, size).symmetrized()
+    hoppings = {cell: block for (_, _, cell), block in tight_binding.items()}
+    centres = orbital_centres(hamiltonian, structure) @ np.linalg.inv(structure.complete_cell)
+    return tbmodels.Model(hop=hoppings, pos=centres, uc=structure.complete_cell)
+
+
+def to_wannierberri(
+    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: Structure, size
+) -> "wannierberri.system.System_R":
+    """Loewdin orbitals as a ``wannierberri.system.System_R`` (eV, Angstrom); needs the package wannierberri.
+
+    size: see orthogonalize. The position operator is diagonal, at the atoms, as in every model without its matrix elements.
+    """
+    from wannierberri.fourier.rvectors import Rvectors
+    from wannierberri.system import System_R
+
+    tight_binding = orthogonalize(hamiltonian, overlap, size)
+    system = System_R(force_internal_terms_only=True, periodic=[bool(n > 1) for n in size])
+    system.real_lattice, system.num_wann = structure.complete_cell, tight_binding.n_orbitals
+    system.set_wannier_centers(wannier_centers_cart=orbital_centres(hamiltonian, structure))
+    cells, centres = tight_binding.shifts, system.wannier_centers_red
+    system.rvec = Rvectors(lattice=system.real_lattice, iRvec=cells, shifts_left_red=centres)
+    system.set_R_mat("Ham", np.array([block for _, block in tight_binding.items()], dtype=complex))
+    system.do_at_end_of_init()
+    return system
+
+
+def orbital_centres(hamiltonian: BlockMatrix, structure: Structure) -> np.ndarray:
+    """(N, 3) Angstrom: the atom of each row of H(k)."""
+    return np.tile(np.repeat(structure.positions, hamiltonian.layout.sizes, axis=0), (hamiltonian.n_spin, 1))
+
+
+def write_wannier90(prefix, hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: Structure, size) -> list[Path]:
+    """Write PREFIX_hr.dat, PREFIX_centres.xyz and PREFIX.win, as wannier90 leaves them, of Loewdin orbitals; the paths.
+
+    size: see orthogonalize. PythTB (w90), TBmodels (Model.from_wannier_files) and WannierBerri (System_R.from_hr_file) read them.
+    """
+    prefix = Path(prefix)
+    names = [prefix.with_name(prefix.name + ending) for ending in ("_hr.dat", "_centres.xyz", ".win")]
+    write_wannier90_hr(names[0], orthogonalize(hamiltonian, overlap, size))
+
+    def rows(label: str, vectors) -> list[str]:
+        return [f"{label:<4}" + "".join(f"{x:20.12f}" for x in vector) for vector in vectors]
+
+    centres, cell = orbital_centres(hamiltonian, structure), structure.complete_cell
+    atoms = [line for z, at in zip(structure.numbers, structure.positions, strict=True) for line in rows(symbol_of(z), [at])]
+    comment = "Loewdin orbitals at their atoms, then the atoms, Angstrom"
+    _write_lines(names[1], [str(len(centres) + len(atoms)), comment, *rows("X", centres), *atoms])
+    kpts = np.array(list(np.ndindex(check_mesh_size(size)))) / size
+    blocks = {"unit_cell_cart": ["Ang", *rows("", cell)], "atoms_cart": ["Ang", *atoms], "kpoints": rows("", kpts)}
+    lines = [f"num_wann = {len(centres)}", "mp_grid = " + " ".join(str(n) for n in check_mesh_size(size))]
+    for name, block in blocks.items():
+        lines += [f"begin {name}", *block, f"end {name}"]
+    _write_lines(names[2], lines)
+    return names
+
+
 def write_wannier90_hr(path, hamiltonian: BlockMatrix, comment: str = "orthonormal orbitals, eV"):
     """Write H(R) of orthonormal orbitals (``orthogonalize`` makes them) as wannier90's ``_hr.dat``.
 
@@ -117,7 +203,10 @@ def write_wannier90_hr(path, hamiltonian: BlockMatrix, comment: str = "orthonorm
             lines += [
                 f"{head}{r + 1:5d}{column + 1:5d}{matrix[r, column].real:20.12f}{matrix[r, column].imag:20.12f}" for r in range(n)
             ]
-    path = Path(path)
+    _write_lines(Path(path), lines)
+
+
+def _write_lines(path: Path, lines: list[str]):
     part = path.with_name(path.name + ".part")
     part.write_text("\n".join(lines) + "\n")
     os.replace(part, path)

@@ -7,10 +7,8 @@ import numpy as np
 from ..blocks import BlockMatrix
 from .bloch import BlochSum, check_kpts
 from .eigen import solve_bloch
+from .kmesh import name_kpt
 from .occupations import check_electrons
-
-# k-points whose coordinates differ by less have one name.
-SAME_KPT = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +55,7 @@ class BandGap:
 
     def name_kpt(self, kpt: np.ndarray) -> str | None:
         """The name of the k-point, up to a reciprocal vector, if it has one."""
-        for name, points in self.names.items():
-            difference = kpt - points
-            if (np.abs(difference - np.rint(difference)) < SAME_KPT).all(axis=1).any():
-                return name
-        return None
+        return name_kpt(kpt, self.names)
 
     def __str__(self) -> str:
         def at(k):

@@ -31,9 +31,9 @@ def reduce_mesh(
     An operation is used if no element of H changes by more than ``tolerance`` eV under it (of S, by a
     tenth of that per eV). Then E(k) is compared with E(W k) at random k, for bands under ``below`` eV;
     if they differ by more than ``tolerance`` the mesh is reduced by time reversal alone, and the reason is logged.
+    Time reversal is held to the same tolerance: without it (magnetism) a mesh that was reduced by it is solved in full.
     """
-    minus = -np.eye(3, dtype=int)[None]
-    with_reversal = mesh.reduced_by(minus) if time_reversal_residual(hamiltonian) <= tolerance else mesh
+    with_reversal = reduce_by_time_reversal(mesh, hamiltonian, overlap, tolerance=tolerance)
     group = find_space_group(structure)
     obeyed = _find_obeyed(hamiltonian, overlap, group, tolerance)
     if obeyed.sum() <= 1:
@@ -49,6 +49,17 @@ def reduce_mesh(
     if obeyed.sum() < len(group):
         logger.info("H obeys %d of the %d operations of %s; only these reduce the k-points", obeyed.sum(), len(group), group.name)
     return with_reversal.reduced_by(rotations)
+
+
+def reduce_by_time_reversal(
+    mesh: KMesh, hamiltonian: BlockMatrix, overlap: BlockMatrix | None, *, tolerance: float = 1e-3
+) -> KMesh:
+    """One of k and -k if H changes by at most ``tolerance`` eV under time reversal (S by a tenth), else all points."""
+    residual = max(time_reversal_residual(hamiltonian), 10 * time_reversal_residual(overlap) if overlap is not None else 0.0)
+    if residual <= tolerance:
+        return mesh.reduced_by(-np.eye(3, dtype=int)[None])
+    logger.info("k and -k are both solved: H changes by %.2g eV under time reversal", residual)
+    return mesh.unreduced()
 
 
 def _find_obeyed(hamiltonian: BlockMatrix, overlap: BlockMatrix, group: SpaceGroup, tolerance: float) -> np.ndarray:

@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+# k-points whose coordinates differ by less have one name.
+SAME_KPT = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class KMesh:
@@ -26,6 +29,11 @@ class KMesh:
         """Values per irreducible k, (K, ...), on the full mesh: (n1, n2, n3, ...), or (F, ...) for a list."""
         full = np.asarray(energies)[self.full_to_irreducible]
         return full if self.size is None else full.reshape(*self.size, *full.shape[1:])
+
+    def unreduced(self) -> "KMesh":
+        """All points of the full mesh, equally weighted."""
+        count = len(self.full_kpts)
+        return replace(self, kpts=self.full_kpts, weights=np.full(count, 1 / count), full_to_irreducible=np.arange(count))
 
     def reduced_by(self, rotations) -> "KMesh":
         """This mesh reduced further by operations k -> W k, W (G, 3, 3) integers, a group.
@@ -93,6 +101,15 @@ def find_mesh_size(structure, density: float) -> tuple[int, int, int]:
     reciprocal = np.linalg.norm(2 * np.pi * np.linalg.pinv(cell).T, axis=1)
     first, second, third = np.where(pbc, np.ceil(density * reciprocal - 1e-9), 1).astype(int).tolist()
     return first, second, third
+
+
+def name_kpt(kpt, names: dict[str, np.ndarray]) -> str | None:
+    """The name of a k-point (3,), up to a reciprocal vector, among {name: (P, 3) k-points}, if it has one."""
+    for name, points in names.items():
+        difference = kpt - points
+        if (np.abs(difference - np.rint(difference)) < SAME_KPT).all(axis=1).any():
+            return name
+    return None
 
 
 def check_mesh_size(size) -> tuple[int, int, int]:

@@ -11,6 +11,9 @@ from scipy.spatial.transform import Rotation
 from ..basis import OrbitalLayout
 from ..structure import Structure
 
+# Moments that differ by less are equal, in the unit they are given in (Bohr magnetons).
+MOMENT_TOLERANCE = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class SpaceGroup:
@@ -62,6 +65,17 @@ class SpaceGroup:
         """Only the operations where ``keep`` (G,) is true; they should form a group."""
         keep = np.asarray(keep, dtype=bool)
         return SpaceGroup(self.name, self.rotations[keep], self.translations[keep], self.images[keep], self.cells[keep], self.cell)
+
+    def keep_moments(self, moments, *, sign: int = 1) -> np.ndarray:
+        """(G,) bool: operations that map magnetic moments (N, 3), Cartesian axial vectors, onto ``sign`` times themselves.
+
+        With sign = -1 these, followed by time reversal, are symmetries.
+        """
+        moments = np.asarray(moments, dtype=float)
+        if moments.shape != (self.images.shape[1], 3):
+            raise ValueError(f"expected moments of shape ({self.images.shape[1]}, 3), found {moments.shape}")
+        turned = np.linalg.det(self.cartesian)[:, None, None] * (moments @ self.cartesian.transpose(0, 2, 1))
+        return np.abs(sign * turned - moments[self.images]).max(axis=(1, 2)) < MOMENT_TOLERANCE
 
     def orbital_rotation(self, operation: int, layout: OrbitalLayout, atom: int, n_spin: int = 1) -> np.ndarray:
         """How the orbitals of an atom turn under an operation: (n, n), times the rotation of a spin 1/2 for n_spin = 2."""

@@ -5,13 +5,14 @@ H' = U_p H U_q^+, U the rotation of the orbitals (and of the spin). A covariant 
 """
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..blocks import BlockMatrix
 from ..structure import Structure
 from .eigen import solve_bands
+from .kmesh import name_kpt
 from .space_group import SpaceGroup, find_space_group
 
 # Energies closer than this in the symmetrized Hamiltonian are one level, eV.
@@ -23,8 +24,9 @@ class SymmetryReport:
     """How far H and S are from the symmetry of the structure; residuals are largest absolute elements.
 
     group: the space group, or the layer group of a slab; hamiltonian (G,) eV, overlap (G,): residual under each operation;
-    hermiticity and time_reversal of H, eV; splitting: largest splitting, eV, of levels that symmetry makes
-    degenerate, at each of ``kpts`` (K, 3); expected_error: of the model that made H, eV, the scale for all this.
+    hermiticity and time_reversal of H, eV; degeneracies: at each of ``kpts`` (K, 3), how many states the little group
+    of k keeps together in each level, from the lowest; splitting (K,): by how much the worst of these levels is split in
+    H, eV; expected_error: of the model that made H, eV, the scale for all this; names: {name: (P, 3)} k-points, for print.
     """
 
     group: SpaceGroup
@@ -33,8 +35,14 @@ class SymmetryReport:
     hermiticity: float
     time_reversal: float
     kpts: np.ndarray
+    degeneracies: tuple[tuple[int, ...], ...]
     splitting: np.ndarray
     expected_error: float | None = None
+    names: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def with_names(self, names: dict[str, np.ndarray]) -> "SymmetryReport":
+        """The same report, printed with the names {name: (P, 3) equivalent k-points} of k-points."""
+        return replace(self, names=names)
 
     def __str__(self) -> str:
         lines = [
@@ -45,10 +53,12 @@ class SymmetryReport:
             f"{'hermiticity':<28}{1e3 * self.hermiticity:>12.2e}",
             f"{'time reversal':<28}{1e3 * self.time_reversal:>12.2e}",
         ]
-        for k, split in zip(self.kpts, self.splitting, strict=True):
-            lines.append(f"{'degeneracy at (' + ', '.join(f'{x:.3g}' for x in k) + ')':<28}{1e3 * split:>12.2e}")
         if self.expected_error is not None:
             lines.append(f"{'expected error of the model':<28}{1e3 * self.expected_error:>12.2e}")
+        lines.append(f"{'levels at':<28}{'split (meV)':>12}  degeneracies by symmetry, from the lowest level")
+        for k, split, degeneracies in zip(self.kpts, self.splitting, self.degeneracies, strict=True):
+            at = f"{name_kpt(k, self.names) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in k + 0.0) + ")"
+            lines.append(f"{at:<28}{1e3 * split:>12.2e}  {' '.join(str(n) for n in degeneracies)}")
         return "\n".join(lines)
 
 
@@ -59,18 +69,27 @@ def find_symmetry(
     *,
     kpts=((0.0, 0.0, 0.0),),
     below: float = np.inf,
+    moments=None,
     tolerance: float = 1e-4,
     expected_error: float | None = None,
 ) -> SymmetryReport:
     """Residuals of H (eV) and S under every operation of the structure, and splittings at kpts (K, 3).
 
-    tolerance: of the search for operations, Angstrom. A splitting compares the levels of H under ``below`` eV
-    with those of symmetrize(H): what is degenerate there should be so here. expected_error: of H, eV, for the table.
+    moments (N, 3): magnetic moments, Cartesian; operations are those of the magnetic group, whose part without time
+    reversal is reported; None: no magnetism. tolerance: of the search for operations, Angstrom. A splitting compares the
+    levels of H under ``below`` eV with those of its part that has the whole symmetry, time reversal included: what the
+    little group of k makes degenerate there should be so here. expected_error: of H, eV, for the table.
     """
-    group = find_space_group(structure, tolerance=tolerance)
+    whole = find_space_group(structure, tolerance=tolerance)
+    moments = np.zeros((len(structure), 3)) if moments is None else moments
+    group, reversing = (whole.select(whole.keep_moments(moments, sign=sign)) for sign in (1, -1))
     kpts = np.atleast_2d(np.asarray(kpts, dtype=float))
-    ideal = solve_bands(symmetrize(hamiltonian, group), symmetrize(overlap, group), kpts).energies
+    symmetric = symmetrize(hamiltonian, group)
+    if len(reversing):
+        symmetric = 0.5 * (symmetric + symmetrize(reverse_time(hamiltonian), reversing))
+    ideal = solve_bands(symmetric, symmetrize(overlap, whole), kpts).energies
     found = solve_bands(hamiltonian, overlap, kpts).energies
+    levels = [_find_levels(energies, below) for energies in ideal]
     return SymmetryReport(
         group,
         covariance_residuals(hamiltonian, group),
@@ -78,7 +97,8 @@ def find_symmetry(
         hamiltonian.hermiticity_residual(),
         time_reversal_residual(hamiltonian),
         kpts,
-        np.array([_largest_splitting(e, i, below) for e, i in zip(found, ideal, strict=True)]),
+        tuple(tuple(level.stop - level.start for level in at_k) for at_k in levels),
+        np.array([max((np.ptp(e[x]) for x in at_k), default=0.0) for e, at_k in zip(found, levels, strict=True)]),
         expected_error,
     )
 
@@ -100,17 +120,24 @@ def symmetrize(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
     return replace(closed, values=total / len(group))
 
 
+def reverse_time(matrix: BlockMatrix) -> BlockMatrix:
+    """Theta M Theta^-1: Theta is complex conjugation, times i sigma_y for spinors."""
+    if not np.iscomplexobj(matrix.values) and matrix.spin == "none":
+        return matrix
+    values = matrix.values.conj()
+    if matrix.spin == "spinor":
+        parts = []
+        for _, block in matrix.items():  # noqa: PERF102
+            rows, columns = block.shape[0] // 2, block.shape[1] // 2
+            (uu, ud), (du, dd) = (np.split(half, [columns], axis=1) for half in np.split(block.conj(), [rows]))
+            parts.append(np.block([[dd, -du], [-ud, uu]]).ravel())
+        values = np.concatenate(parts)
+    return replace(matrix, values=values)
+
+
 def time_reversal_residual(matrix: BlockMatrix) -> float:
-    """Largest |M - Theta M Theta^-1|: Theta is complex conjugation, times i sigma_y for spinors."""
-    if matrix.spin == "none":
-        return float(np.abs(matrix.values.imag).max(initial=0.0))
-    largest = 0.0
-    for _, block in matrix.items():  # noqa: PERF102
-        rows, columns = block.shape[0] // 2, block.shape[1] // 2
-        up, down = block[:rows, :columns], block[rows:, columns:]
-        flip, back = block[:rows, columns:], block[rows:, :columns]
-        largest = max(largest, float(np.abs(up - down.conj()).max()), float(np.abs(flip + back.conj()).max()))
-    return largest
+    """Largest |M - Theta M Theta^-1|."""
+    return float(np.abs(matrix.values - reverse_time(matrix).values).max(initial=0.0))
 
 
 def _image(matrix: BlockMatrix, group: SpaceGroup, operation: int) -> np.ndarray:
@@ -163,8 +190,7 @@ def _closure(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
     return BlockMatrix(matrix.layout, pairs, shifts, np.zeros(sizes.sum(), dtype=matrix.values.dtype), matrix.spin)
 
 
-def _largest_splitting(energies: np.ndarray, ideal: np.ndarray, below: float) -> float:
-    """Largest spread of ``energies`` within the levels of ``ideal`` that lie under ``below``."""
-    edges = np.concatenate([[0], np.nonzero(np.diff(ideal) > DEGENERACY)[0] + 1, [len(ideal)]])
-    levels = [energies[a:b] for a, b in itertools.pairwise(edges) if ideal[a] < below]
-    return max((float(np.ptp(level)) for level in levels), default=0.0)
+def _find_levels(energies: np.ndarray, below: float) -> list[slice]:
+    """The states of each level that begins under ``below``; energies (n,) ascending."""
+    edges = np.concatenate([[0], np.nonzero(np.diff(energies) > DEGENERACY)[0] + 1, [len(energies)]]).tolist()
+    return [slice(first, last) for first, last in itertools.pairwise(edges) if energies[first] < below]

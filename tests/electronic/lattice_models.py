@@ -59,3 +59,49 @@ def random_on_structure(structure: Structure, shells: dict, *, reach=1.6, spinor
         return BlockMatrix.from_blocks(layout, blocks, "spinor" if spins == 2 else "none").symmetrized()
 
     return fill(2 if spinor else 1, 1.0, 0.0), fill(1, 0.02, 1.0)
+
+
+PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
+
+
+def haldane_model(structure: Structure, *, second=0.3, mass=0.4):
+    """Honeycomb with hopping i * second along left turns and -i along right turns (Phys. Rev. Lett. 61, 2015 (1988)),
+    and +-mass on the sublattices. Complex without spin: E(-k) differs from E(k)."""
+    nearest, positions, cell = _neighbors(structure), structure.positions, structure.cell
+    blocks = {(i, i, (0, 0, 0)): [[mass * (-1) ** i]] for i in range(2)} | {bond: [[-1.0]] for bond in nearest}
+    for i, j, r in nearest:
+        for j2, k, r2 in nearest:
+            cells = tuple(np.add(r, r2).tolist())
+            if j2 == j and (k, cells) != (i, (0, 0, 0)):
+                first = positions[j] + r @ cell - positions[i]
+                turn = np.cross(first, positions[k] + r2 @ cell - positions[j])[2]
+                blocks[i, k, cells] = [[1j * second * np.sign(turn)]]
+    return BlockMatrix.from_blocks(OrbitalLayout(((0,), (0,))), blocks), None
+
+
+def rashba_model(structure: Structure, *, strength=0.4, exchange=(0.0, 0.0, 0.0)):
+    """Spinors on s orbitals: -1 + i strength (sigma x d)_z to each neighbour along d, and exchange . sigma on each atom.
+
+    Without exchange: time reversal, no inversion, no mirror in the plane."""
+    blocks = {(i, i, (0, 0, 0)): np.einsum("a,aij->ij", exchange, PAULI) for i in range(len(structure))}
+    for i, j, r in _neighbors(structure):
+        d = structure.positions[j] + r @ structure.cell - structure.positions[i]
+        x, y, _ = d / np.linalg.norm(d)
+        blocks[i, j, r] = -np.eye(2) + 1j * strength * (y * PAULI[0] - x * PAULI[1])
+    return BlockMatrix.from_blocks(OrbitalLayout(((0,),) * len(structure)), blocks, "spinor"), None
+
+
+def unit_overlap(hamiltonian: BlockMatrix) -> BlockMatrix:
+    """S of orthonormal orbitals."""
+    layout = hamiltonian.layout
+    return BlockMatrix.from_blocks(layout, {(i, i, (0, 0, 0)): np.eye(n) for i, n in enumerate(layout.sizes)})
+
+
+def _neighbors(structure: Structure) -> list:
+    """(i, j, R) of all nearest neighbours."""
+    graph = build_graph(structure, dict.fromkeys(structure.numbers.tolist(), 1.6))
+    i, j = graph.pairs.T
+    distances = np.linalg.norm(structure.positions[j] + graph.shifts @ structure.cell - structure.positions[i], axis=1)
+    near = distances < 1.001 * distances[distances > 0.1].min()
+    found = zip(graph.pairs[near & (distances > 0.1)].tolist(), graph.shifts[near & (distances > 0.1)].tolist(), strict=True)
+    return [(a, b, tuple(r)) for (a, b), r in found]

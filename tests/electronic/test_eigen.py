@@ -12,6 +12,7 @@ from ase_tracegrad.electronic.bloch import BlochError
 from ase_tracegrad.electronic.eigen import solve_bands
 from ase_tracegrad.electronic.resources import Machine, ProblemTooLargeError
 from ase_tracegrad.electronic.space_group import spin_rotation
+from ase_tracegrad.electronic.symmetry import reverse_time
 from tests.electronic.lattice_models import random_model
 
 
@@ -60,12 +61,30 @@ def test_graphene_closed_form(graphene, kpts):
     assert np.abs(compute_bands(*graphene, kpts) - exact).max() < 1e-12
 
 
-def test_gauge_periodicity_and_time_reversal(kpts):
-    h, s = random_model()
+@pytest.mark.parametrize("spinor", [False, True])
+@pytest.mark.parametrize("mu", [-0.7, 13.08])
+def test_gauge_and_periodicity(kpts, spinor, mu):
+    """H + mu S is H with another zero of energy; k + G is k."""
+    h, s = random_model(spinor=spinor)
     bands = compute_bands(h, s, kpts)
-    assert np.abs(compute_bands(h + 13.08 * s, s, kpts) - 13.08 - bands).max() < 1e-11
+    both = s if not spinor else BlockMatrix.from_blocks(s.layout, {k: np.kron(np.eye(2), b) for k, b in s.items()}, "spinor")
+    shifted = solve_bands(h + mu * both, s, kpts, eigenvectors=True)
+    assert np.abs(shifted.energies - mu - bands).max() < 1e-11
     assert np.abs(compute_bands(h, s, kpts + np.array([1, -2, 3])) - bands).max() < 1e-11
-    assert np.abs(compute_bands(h, s, -kpts) - bands).max() < 1e-11
+    before, after = (solve_bands(h, s, k, eigenvectors=True).coefficients for k in (kpts, kpts + np.array([0, 1, 0])))
+    overlap = np.kron(np.eye(h.n_spin), s.bloch(kpts[:1])[0])
+    assert np.abs(np.abs(before[0].conj().T @ overlap @ after[0]) - np.eye(h.n_orbitals)).max() < 1e-8, "the same states"
+
+
+def test_time_reversal(kpts):
+    """Real matrices: E(-k) = E(k); spinors that time reversal leaves alone: the same, and pairs at k = -k."""
+    h, s = random_model()
+    assert np.abs(compute_bands(h, s, -kpts) - compute_bands(h, s, kpts)).max() < 1e-11
+    h, s = random_model(spinor=True)
+    h = 0.5 * (h + reverse_time(h))
+    assert np.abs(compute_bands(h, s, -kpts) - compute_bands(h, s, kpts)).max() < 1e-11
+    pairs = compute_bands(h, s, [[0, 0, 0], [0.5, 0.5, 0]])
+    assert np.abs(pairs[:, ::2] - pairs[:, 1::2]).max() < 1e-11
 
 
 @pytest.mark.parametrize("spinor", [False, True])

@@ -1,6 +1,7 @@
 """Bands against those of DFT codes: each test names the code that printed the reference."""
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,8 +14,11 @@ from ase_tracegrad.electronic.gap import find_band_gap
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import find_fermi_level
 from ase_tracegrad.electronic.space_group import find_space_group
-from ase_tracegrad.electronic.symmetry import covariance_residuals, time_reversal_residual
+from ase_tracegrad.electronic.symmetry import covariance_residuals, find_symmetry, time_reversal_residual
+from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.io import read
+from ase_tracegrad.io.store import StoreReader
+from ase_tracegrad.overlap import compute_overlap
 from ase_tracegrad.units import BOHR
 
 
@@ -25,6 +29,54 @@ def test_cp2k_graphene(graphene_store, name):
     difference = np.abs(bands[:, : sample.bands.energies.shape[1]] - sample.bands.energies)
     assert difference[:, :8].max() < 5e-5  # up to the antibonding bands; printed with 8 digits in Hartree
     assert difference.max() < 5e-4
+
+
+@pytest.fixture(scope="module")
+def mos2():
+    """Monolayer MoS2 from our label engine (tests/data/make_fixtures.py)."""
+    with StoreReader(Path(__file__).parents[1] / "data" / "mos2_cp2k.h5") as store:
+        yield store["primitive"]
+
+
+def test_cp2k_mos2(mos2):
+    """CP2K's own bands, with its overlap and with ours; the gap is direct at K."""
+    reference = mos2.bands.energies
+    ours = compute_overlap(mos2.structure, mos2.basis)
+    assert np.abs(ours.restricted_to(mos2.overlap).values - mos2.overlap.values).max() < 1e-7
+    for overlap, largest in ((mos2.overlap, 1e-4), (ours, 5e-4)):
+        difference = np.abs(compute_bands(mos2.hamiltonian, overlap, mos2.bands.kpts)[:, : reference.shape[1]] - reference)
+        assert difference[:, :16].max() < 2e-5
+        assert difference.max() < largest
+    mesh = make_mesh((6, 6, 1), gamma=True)
+    gap = find_band_gap(compute_bands(mos2.hamiltonian, mos2.overlap, mesh.kpts), mesh.kpts, 26)
+    assert gap.is_direct
+    assert 1.6 < gap.gap < 1.8
+    assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-12
+
+
+def test_mos2_dos_holds_the_electrons(mos2):
+    """The density of states up to the gap integrates to the 26 electrons, 18 of them above Mo's flat 4s and 4p bands."""
+    structure = ElectronicStructure(mos2)
+    mesh, level = make_mesh((6, 6, 1), gamma=True), structure.find_fermi_level(make_mesh((6, 6, 1), gamma=True))
+    assert structure.n_electrons == 26
+    for width, depth, n_electrons in ((0.05, 75, 26), (0.0, 20, 18)):
+        grid = np.linspace(level - depth, level, 20_001)
+        parts, _ = structure.compute_projected_dos(mesh, grid, by="shell", width=width)
+        assert np.trapezoid(parts.sum(axis=0), grid) == pytest.approx(n_electrons, abs=2e-2)
+    populations = structure.compute_populations(mesh)
+    assert populations.electrons.sum() == pytest.approx(26)
+    assert populations.charges[1] == pytest.approx(populations.charges[2], abs=1e-3)
+
+
+def test_cp2k_mos2_has_the_symmetry_of_its_crystal(mos2):
+    """Up to CP2K's integration grid; spinless levels at K are single, as p-6m2 leaves them."""
+    report = find_symmetry(mos2.hamiltonian, mos2.overlap, mos2.structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]], below=3.0)
+    assert len(report.group) == 12
+    assert report.overlap.max() < 1e-7
+    assert report.hamiltonian.max() < 0.03
+    assert set(report.degeneracies[0]) == {1, 2}
+    assert set(report.degeneracies[1]) == {1}
+    assert report.splitting.max() < 5e-3
 
 
 def test_graphene_touches_at_k(graphene_store):

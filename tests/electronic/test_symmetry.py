@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.irreducible import reduce_mesh
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.space_group import find_space_group
-from ase_tracegrad.electronic.symmetry import covariance_residuals, find_symmetry, symmetrize, time_reversal_residual
+from ase_tracegrad.electronic.symmetry import (
+    covariance_residuals,
+    find_symmetry,
+    reverse_time,
+    symmetrize,
+    time_reversal_residual,
+)
 from ase_tracegrad.structure import Structure
 from tests.electronic.lattice_models import random_on_structure
 
@@ -69,6 +76,8 @@ def test_report(graphene_structure):
     h, s = symmetrize(h, group), symmetrize(s, group)
     clean = find_symmetry(h, s, graphene_structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]])
     assert clean.splitting.max() < 1e-10
+    assert [sum(levels) for levels in clean.degeneracies] == [18, 18]
+    assert all(2 in levels for levels in clean.degeneracies)
     assert clean.hamiltonian.max() < 1e-12
     broken = find_symmetry(h + 1e-3 * noise, s, graphene_structure)
     assert broken.splitting.max() > 1e-5
@@ -84,6 +93,55 @@ def test_time_reversal_of_spinors(graphene_structure):
     blocks = {key: np.kron(np.eye(2), block).astype(complex) for key, block in real.items()}
     assert time_reversal_residual(type(h).from_blocks(h.layout, blocks, "spinor")) == 0.0
     assert time_reversal_residual(real) == 0.0
+
+
+def test_time_reversal_is_an_antiunitary_symmetry(graphene_structure, kpts):
+    """Theta H Theta^-1 has the energies of -k; twice it is H again; the mean of both has Kramers pairs."""
+    h, s = random_on_structure(graphene_structure, SHELLS, spinor=True)
+    reversed_h = reverse_time(h)
+    assert np.abs(compute_bands(reversed_h, s, kpts) - compute_bands(h, s, -kpts)).max() < 1e-10
+    assert np.abs(reverse_time(reversed_h).values - h.values).max() == 0.0
+    bands = compute_bands(0.5 * (h + reversed_h), s, [[0, 0, 0], [0.5, 0, 0]])
+    assert np.abs(bands[:, ::2] - bands[:, 1::2]).max() < 1e-10
+
+
+@pytest.mark.parametrize(("spinor", "expected"), [(False, {3: 2, 1: 2}), (True, {4: 2, 2: 4})])
+def test_degeneracies_of_silicon_at_gamma(spinor, expected):
+    """s and p of two atoms: two Gamma1-like and two threefold levels; spin-orbit coupling makes of these 4 + 2."""
+    structure = structures(None)["Si"]
+    group = find_space_group(structure)
+    h, s = random_on_structure(structure, SHELLS, spinor=spinor)
+    h, s = symmetrize(h, group), symmetrize(s, group)
+    h = 0.5 * (h + reverse_time(h))
+    report = find_symmetry(h, s, structure)
+    counts = {n: report.degeneracies[0].count(n) for n in set(report.degeneracies[0])}
+    assert counts == expected
+    assert report.splitting[0] < 1e-9
+
+
+def test_a_field_splits_kramers_pairs(graphene_structure):
+    """An exchange field is an error of H in a crystal without magnetism, and none in a magnetic one."""
+    h, s = random_on_structure(graphene_structure, SHELLS, spinor=True)
+    group = find_space_group(graphene_structure)
+    h, s = symmetrize(h, group), symmetrize(s, group)
+    h = 0.5 * (h + reverse_time(h))
+    field = {key: np.kron(np.diag([1e-3, -1e-3]), block).astype(complex) for key, block in s.items()}
+    magnetic = h + BlockMatrix.from_blocks(h.layout, field, "spinor")
+    kpts = [[0, 0, 0], [0.5, 0, 0]]
+    assert find_symmetry(h, s, graphene_structure, kpts=kpts).splitting.max() < 1e-9
+    report = find_symmetry(magnetic, s, graphene_structure, kpts=kpts)
+    assert report.splitting.min() > 1e-4
+    assert report.time_reversal == pytest.approx(2e-3, rel=0.1)
+    assert all(n % 2 == 0 for levels in report.degeneracies for n in levels)
+    along_z = np.tile([0, 0, 1.0], (2, 1))
+    kept = find_symmetry(magnetic, s, graphene_structure, kpts=kpts, moments=along_z)
+    assert len(kept.group) == 12
+    assert 1 in kept.degeneracies[0]
+    assert max(kept.splitting.max(), kept.hamiltonian.max()) < 1e-9
+    opposite = find_symmetry(h, s, graphene_structure, kpts=kpts, moments=along_z * [[1], [-1]])
+    assert all(n % 2 == 0 for levels in opposite.degeneracies for n in levels), "inversion with time reversal keeps pairs"
+    with pytest.raises(ValueError, match="moments of shape"):
+        find_symmetry(h, s, graphene_structure, moments=[0, 0, 1])
 
 
 @pytest.mark.parametrize("size", [(6, 6, 1), (5, 5, 1)])
