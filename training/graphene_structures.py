@@ -23,7 +23,7 @@ class GrapheneStructure:
     seed: list[int]
 
 
-def make_structures(n_2x2: int = 80, n_3x3: int = 50) -> list[GrapheneStructure]:
+def make_structures(n_2x2: int = 70, n_3x3: int = 50) -> list[GrapheneStructure]:
     """All structures: what validates and tests first, then a mixture at any point of the list."""
     groups = [
         [_displaced(2, i) for i in range(n_2x2)],

@@ -25,7 +25,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data" / "graphene")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
-    parser.add_argument("--n-2x2", type=int, default=80)
+    parser.add_argument("--n-2x2", type=int, default=70)
     parser.add_argument("--n-3x3", type=int, default=50)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -32,9 +32,9 @@ def test_counts_and_splits(structures):
     assert counts == {
         ("x1", "train"): 6,
         ("x1", "test"): 5,
-        ("x2", "train"): 64,
-        ("x2", "validation"): 8,
-        ("x2", "test"): 8,
+        ("x2", "train"): 56,
+        ("x2", "validation"): 7,
+        ("x2", "test"): 7,
         ("x3", "train"): 40,
         ("x3", "validation"): 5,
         ("x3", "test"): 5,
