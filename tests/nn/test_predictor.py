@@ -1,5 +1,7 @@
+import gc
 import os
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -56,7 +58,19 @@ def test_a_new_file_is_loaded_again(model_file, tmp_path):
     path.write_bytes(model_file.read_bytes())
     first = load_model(path)
     os.utime(path, ns=(1, 1))
-    assert load_model(path) is not first
+    second = load_model(path)
+    assert second is not first
+    assert load_model(path) is second
+    gone = weakref.ref(first)
+    del first
+    gc.collect()
+    assert gone() is None, "the old version must not stay in memory"
+
+
+@pytest.mark.parametrize("choice", [{"dtype": "float64"}, {"device": "cpu"}], ids=str)
+def test_a_loaded_model_takes_neither_device_nor_dtype(model_file, choice):
+    with pytest.raises(ValueError, match="already loaded, pass neither"):
+        load_model(load_model(model_file), **choice)
 
 
 def test_double_precision_agrees(model_file, hydrocarbon):
