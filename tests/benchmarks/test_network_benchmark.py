@@ -1,9 +1,6 @@
 """The network benchmark at its smallest sizes; its reference network is checked to be what it claims."""
 
-import importlib
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,12 +17,8 @@ from ase_tracegrad.structure import Structure
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    """benchmarks/network.py as a module; it imports its neighbour by bare name, as when it is run."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    yield importlib.import_module("network")
-    for name in ("network", "tensor_product_network"):
-        sys.modules.pop(name, None)
+def benchmark(load_benchmark):
+    return load_benchmark("network")
 
 
 def test_linear(benchmark):
@@ -52,7 +45,6 @@ def test_gates(benchmark):
     assert gates["training step, times faster"] == {"target": 8, "found": 9.0}
     assert gates["saved activations, at most"] == {"target": 0.25, "found": 0.2}
     assert gates["linear map l = 6, usual filters, times faster"] == {"target": 14, "found": 20.0}
-    assert set(benchmark.describe_machine()) == {"commit", "uncommitted", "machine", "threads", "load", "versions"}
 
 
 def test_tracegrad_stands_in_the_last_two_blocks(benchmark):
