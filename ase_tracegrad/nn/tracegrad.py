@@ -128,17 +128,6 @@ class TraceGradBlock(nn.Module):
     def _add(self, f, v):
         return [x + y for x, y in zip(f, self.algebra.scale(v, self.step[None]), strict=True)]
 
-    def gradient_by_autograd(self, f: Rows | Orders) -> tuple[list[Tensor], Tensor]:
-        """(v, z) by automatic differentiation: the oracle the closed form is tested against."""
-        with torch.enable_grad():
-            f = [x.detach().requires_grad_() for x in f]
-            if self.full:
-                u = self._gram_matrices(self._as_rows(f))
-            else:
-                u = self.algebra.inner(self._left(f), self.algebra.mix(f, list(self.right)))
-            z = self.mlp(u * self.norms)
-            return list(torch.autograd.grad(z.sum(), f)), z.detach()
-
 
 _EPSILON = 1e-3  # variance floor of the normalisation: invariants may vanish, e.g. before the first message
 

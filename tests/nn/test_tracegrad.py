@@ -78,18 +78,6 @@ def test_training_gradients_equal_those_of_the_autograd_version(kind, variant):
         assert (a - b).abs().max() < 1e-12 * max(1, b.abs().max()), name
 
 
-@pytest.mark.parametrize("kind", ["node", "edge"])
-@pytest.mark.parametrize("variant", ["default", "rank", "full"])
-def test_own_oracle_agrees(kind, variant):
-    block = make_block(kind, **VARIANTS[variant])
-    f = make_feature(block)
-    v, z = block.gradient_by_autograd(f)
-    output, closed_z = block(f)
-    assert (z - closed_z).abs().max() < 1e-12
-    for x, y, g in zip(output, f, block.algebra.scale(v, block.step[None]), strict=True):
-        assert (x - y - g).abs().max() < 1e-12
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_node_and_edge_layouts_give_the_same_function(variant):
     """Rows and orders are two layouts of one feature; the block must not know which one it got."""
