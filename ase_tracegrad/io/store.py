@@ -5,8 +5,8 @@ far below any DFT noise, so that compression works. Written as ``.part`` and ren
 """
 
 import json
-import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,7 @@ import numpy as np
 from ..basis import Basis
 from ..basis_json import basis_from_json, basis_to_json
 from ..blocks import BlockMatrix
+from ..replace_file import replace_file
 from ..structure import Structure
 from .sample import FormatError, ReferenceBands, Sample
 
@@ -34,8 +35,9 @@ class StoreWriter:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self.path.with_name(self.path.name + ".part")
-        self._file = h5py.File(self._part, "w")
+        with ExitStack() as stack:
+            self._file = stack.enter_context(h5py.File(stack.enter_context(replace_file(self.path)), "w"))
+            self._open = stack.pop_all()
         self._file.attrs.update(format=FORMAT, version=VERSION, info=json.dumps(self.info))
         return self
 
@@ -57,12 +59,8 @@ class StoreWriter:
             group.create_dataset("bands/energies", data=sample.bands.energies)
             group["bands"].attrs["fermi_level"] = sample.bands.fermi_level
 
-    def __exit__(self, kind, *_):
-        self._file.close()
-        if kind is None:
-            os.replace(self._part, self.path)
-        else:
-            self._part.unlink(missing_ok=True)
+    def __exit__(self, *error):
+        self._open.__exit__(*error)
 
 
 class StoreReader:

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ..io.sample import FormatError, Sample
 from ..io.store import StoreWriter
+from ..replace_file import replace_text
 from ..structure import StructureError
 from .cp2k import LabelError
 
@@ -81,5 +82,5 @@ def _run_job(job: LabelJob, out: Path) -> dict:
         row.update(ok=False, error=f"{type(error).__name__}: {error}")
     row["seconds"] = round(time.perf_counter() - start, 1)
     if not row["ok"]:
-        failed.write_text(json.dumps(row))
+        replace_text(failed, json.dumps(row))
     return row

@@ -4,7 +4,6 @@ Nothing in it can run code. Damaged or foreign files are refused with the reason
 """
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from safetensors.torch import save
 
 from ..basis import Basis
 from ..basis_json import basis_from_json, basis_to_json
+from ..replace_file import replace_file
 from .card import ModelCard
 from .config import NetworkConfig, config_from_dict, config_to_dict
 from .network import HamiltonianNetwork
@@ -43,9 +43,8 @@ def save_checkpoint(path, network: HamiltonianNetwork, basis: Basis, card: Model
         "conventions": json.dumps(CONVENTIONS),
     }
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(save(tensors, metadata=header))
-    os.replace(part, path)
+    with replace_file(path) as part:
+        part.write_bytes(save(tensors, metadata=header))
 
 
 def read_header(path) -> tuple[ModelCard, Basis, NetworkConfig]:
