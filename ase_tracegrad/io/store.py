@@ -26,6 +26,10 @@ ROUNDING = {"hamiltonian": 2.0**28, "overlap": 2.0**34}
 LARGEST_RESIDUAL = 1e-6  # eV or 1; one of two adjoint blocks is dropped, so they must agree
 
 
+class NotHermitianError(ValueError):
+    """A matrix that cannot be packed, because only one of each pair of adjoint blocks is written."""
+
+
 class StoreWriter:
     """``with StoreWriter(path) as store: store.add(name, sample)``; the file appears only on success."""
 
@@ -42,7 +46,9 @@ class StoreWriter:
         return self
 
     def add(self, name: str, sample: Sample):
-        """Append one sample under a name that is not taken yet."""
+        """Append one sample under a name that is not taken yet. Raises NotHermitianError, ValueError."""
+        if not name or "/" in name:
+            raise ValueError(f"a sample's name must be a text without '/', found {name!r}: HDF5 would make groups of it")
         basis = json.dumps(basis_to_json(sample.basis))
         if "basis" not in self._file.attrs:
             self._file.attrs["basis"] = basis
@@ -132,7 +138,10 @@ class StoreReader:
 def _write_matrix(group: h5py.Group, matrix: BlockMatrix, rounding: float):
     residual = matrix.hermiticity_residual()
     if residual > LARGEST_RESIDUAL:
-        raise ValueError(f"{group.name}: only Hermitian matrices can be packed; |M_ij(R) - M_ji(-R)^dagger| reaches {residual:.1e}")
+        raise NotHermitianError(
+            f"{group.name}: only Hermitian matrices can be packed; |M_ij(R) - M_ji(-R)^dagger| reaches {residual:.1e}; "
+            "if that is noise, pack matrix.symmetrized(), else look for missing or permuted blocks"
+        )
     keys = np.hstack([matrix.pairs, matrix.shifts])
     partner = np.hstack([matrix.pairs[:, ::-1], -matrix.shifts])
     first_difference = (keys != partner).argmax(axis=1)
