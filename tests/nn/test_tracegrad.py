@@ -79,6 +79,19 @@ def test_training_gradients_equal_those_of_the_autograd_version(kind, variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_without_invariants_the_feature_is_the_same(variant, monkeypatch):
+    block = make_block("node", **VARIANTS[variant])
+    f = make_feature(block)
+    expected, _ = block(f)
+    calls = []
+    monkeypatch.setattr(block.mlp.last, "forward", lambda *_: calls.append(1))
+    found, z = block(f, invariants=False)
+    assert z is None
+    assert not calls, "z was computed for nothing"
+    assert all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_node_and_edge_layouts_give_the_same_function(variant):
     """Rows and orders are two layouts of one feature; the block must not know which one it got."""
     node, edge = make_block("node", **VARIANTS[variant]), make_block("edge", **VARIANTS[variant])
