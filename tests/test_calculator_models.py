@@ -29,9 +29,9 @@ def model_file(tmp_path_factory, graphene_store):
 
 def test_a_path_a_string_and_a_predictor_are_the_same(model_file):
     sheet = graphene(vacuum=5.0)
-    predictor = load_model(model_file)
-    for model in (model_file, str(model_file), predictor):
-        calc = TraceGradCalculator(model)
+    predictor = load_model(model_file, device="cpu")
+    for model, device in ((model_file, "cpu"), (str(model_file), "cpu"), (predictor, None)):
+        calc = TraceGradCalculator(model, device=device)
         assert calc.predictor is predictor
         assert np.array_equal(calc.hamiltonian(sheet).values, TraceGradCalculator(predictor).hamiltonian(sheet).values)
     assert "untrained" in repr(TraceGradCalculator(model_file))

@@ -24,7 +24,6 @@ def benchmark(load_benchmark):
 def test_linear(benchmark):
     row = benchmark.measure_linear(2, channels=3, edges=5, repeats=1)
     assert row["parameters"]["equal"] == row["parameters"]["o2"] > row["parameters"]["usual"]
-    assert row["equal_over_o2"] == pytest.approx(row["cpu_seconds"]["equal"] / row["cpu_seconds"]["o2"])
     assert set(row["cpu_seconds"]) == {"o2_in_frame", "o2", "equal", "usual"}
 
 
@@ -35,7 +34,6 @@ def test_network(benchmark):
     for key in ("parameters", "training_cpu_seconds", "inference_cpu_seconds", "saved_bytes_per_pair"):
         assert set(row[key]) == names
         assert all(value > 0 for value in row[key].values())
-    assert row["saved_ratio"] == pytest.approx(row["saved_bytes_per_pair"]["tensor_products"] / row["saved_bytes_per_pair"]["o2"])
 
 
 def test_gates(benchmark):
