@@ -83,10 +83,10 @@ class HamiltonianNetwork(nn.Module):
         x = [self.atom_embedding(batch.species)[:, None]]
         e = [gaussian_basis(batch.distance, 0.8, self.config.cutoff, self.config.embedding) + self.pair_embedding(pair_type)]
         x_receiver, x_sender = ([x[0][:, 0].index_select(0, index)] for index in (batch.receiver, batch.sender))
-        with_traces = with_traces and self.offsite_trace is not None
+        offsite_trace, onsite_trace = (self.offsite_trace, self.onsite_trace) if with_traces else (None, None)
         node_invariants, edge_invariants = [], []
         for block in self.blocks:
-            x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch, with_traces)
+            x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch, offsite_trace is not None)
             node_invariants.append(z_node)
             edge_invariants.append(z_edge)
         last_scalars = x[0][:, 0, : self.node_channels.scalars]
@@ -96,12 +96,12 @@ class HamiltonianNetwork(nn.Module):
         offsite_rows = self.shells.channels.to_rows(self.offsite_head([e])[0])
         offsite = self.readout.offsite_blocks(offsite_rows, batch)
         onsite = self.readout.onsite_blocks(self.onsite_head(x), batch)
-        if not with_traces:
+        if offsite_trace is None or onsite_trace is None:
             return Prediction(offsite, onsite, zero)
         c = self.config.tracegrad
         z_edges = edge_invariants if c.edges else [e[0][:, : self.blocks[-1].edge_scalars]]
         z_nodes = node_invariants if c.nodes else [last_scalars]
-        return Prediction(offsite, onsite, zero, self.offsite_trace(z_edges), self.onsite_trace(z_nodes))
+        return Prediction(offsite, onsite, zero, offsite_trace(z_edges), onsite_trace(z_nodes))
 
 
 class InteractionBlock(nn.Module):
