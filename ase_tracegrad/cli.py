@@ -95,7 +95,7 @@ def bands(
         result, shares = atoms.calc.fat_bands(path, npoints, by=fat)
         axes = _pictures().plot_fat_bands(result, shares, gap=gap, window=limits)
         written.append(out.with_name(out.stem + "-shares.json"))
-        written[-1].write_text(json.dumps({name: share.tolist() for name, share in shares.items()}))
+        replace_text(written[-1], json.dumps({name: share.tolist() for name, share in shares.items()}))
     _save(axes, out)
     with replace_file(written[1]) as part:
         result.write(part)
