@@ -4,6 +4,17 @@ Public names are loaded on first use, so importing the package imports neither t
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # so that type checkers and editors know what __getattr__ gives
+    from .blocks import BlockMatrix
+    from .calculator import TraceGradCalculator
+    from .electronic.bands import compute_bands
+    from .io import read, read_basis
+    from .io.sample import Sample
+    from .models import available_models
+    from .nn.predictor import load_model
+    from .overlap import compute_overlap
 
 __version__ = "0.1.0"
 

@@ -74,17 +74,24 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         self._fermi: tuple | None = None
         self._source = None
         self._energy_warning_given = False
+        self._predictor: Predictor | None = None
         _ = self.predictor  # a damaged model or a wrong device is an error here, not at the first use
         super().__init__(**parameters)
 
     @property
     def predictor(self) -> "Predictor":
-        """The loaded model (nn.predictor.Predictor), shared by all calculators of this process."""
-        if not isinstance(self.model, str):
-            return self.model
-        from .nn.predictor import load_model
+        """The loaded model (nn.predictor.Predictor), shared by all calculators of this process.
 
-        return load_model(self.model, device=self.device, dtype=self.dtype)
+        Kept from the first use: a model file that changes or vanishes later does not reach a living calculator.
+        """
+        if self._predictor is None:
+            if isinstance(self.model, str):
+                from .nn.predictor import load_model
+
+                self._predictor = load_model(self.model, device=self.device, dtype=self.dtype)
+            else:
+                self._predictor = self.model
+        return self._predictor
 
     # -- ASE's protocol ------------------------------------------------------------------------
 
@@ -238,14 +245,15 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     def __getstate__(self) -> dict:
         """Everything but the network, which load_model finds again by name or path in the other process."""
-        return {key: value for key, value in self.__dict__.items() if key != "_source"} | {"_source": None}
+        return self.__dict__ | {"_source": None, "_predictor": None}
 
     def __deepcopy__(self, memo) -> "TraceGradCalculator":
         """A copy that shares the predictor and the predicted matrices, both immutable."""
-        shared = ("model", "_sample", "_fermi")
+        shared = ("model", "_predictor", "_sample", "_fermi")
         twin = self.__class__.__new__(self.__class__)
         memo[id(self)] = twin
-        twin.__dict__.update({k: v if k in shared else copy.deepcopy(v, memo) for k, v in self.__getstate__().items()})
+        state = self.__dict__ | {"_source": None}
+        twin.__dict__.update({k: v if k in shared else copy.deepcopy(v, memo) for k, v in state.items()})
         return twin
 
     def __repr__(self) -> str:

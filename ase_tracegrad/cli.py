@@ -17,6 +17,7 @@ import typer
 
 from .arguments import CommandError, attach, check_folder, check_grouping, check_picture, name_structures, parse_window
 from .model_commands import models_app
+from .replace_file import replace_file, replace_text
 
 if TYPE_CHECKING:
     from .io.sample import Sample
@@ -94,9 +95,10 @@ def bands(
         result, shares = atoms.calc.fat_bands(path, npoints, by=fat)
         axes = _pictures().plot_fat_bands(result, shares, gap=gap, window=limits)
         written.append(out.with_name(out.stem + "-shares.json"))
-        written[-1].write_text(json.dumps({name: share.tolist() for name, share in shares.items()}))
+        replace_text(written[-1], json.dumps({name: share.tolist() for name, share in shares.items()}))
     _save(axes, out)
-    result.write(written[1])
+    with replace_file(written[1]) as part:
+        result.write(part)
     typer.echo(f"Fermi level {result.reference:.4f} eV; {gap}")
     typer.echo(f"wrote {', '.join(str(path) for path in written[:-1])} and {written[-1]}")
 
@@ -129,7 +131,7 @@ def dos(
     _save(axes, out)
     numbers |= {"energies": list(result.get_energies()), "dos": list(result.get_weights())}
     numbers |= {key: facts[key] for key in ("energy_zero", "fermi_level")}
-    out.with_suffix(".json").write_text(json.dumps(numbers))
+    replace_text(out.with_suffix(".json"), json.dumps(numbers))
     typer.echo(f"Fermi level {facts['fermi_level']}; wrote {out} and {out.with_suffix('.json')}")
 
 
@@ -153,7 +155,7 @@ def gap(
         numbers = {"fermi_level": fermi_level, "kind": result.kind}
         numbers |= {name: getattr(result, name) for name in ("gap", "direct_gap", "vbm", "cbm")}
         numbers |= {name: list(getattr(result, name)) for name in ("k_vbm", "k_cbm", "k_direct")}
-        out.write_text(json.dumps(numbers))
+        replace_text(out, json.dumps(numbers))
 
 
 @app.command()

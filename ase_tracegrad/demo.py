@@ -16,18 +16,27 @@ from ase.spectrum.band_structure import BandStructure
 from .calculator import TraceGradCalculator
 from .models import FOLDER
 
+REFERENCE = "-reference.json"  # ends the name of the file with the stored bands of a model
 ABOVE_FERMI = 3.0  # eV; states up to here count in the band error
 
 
 def run_demo(out="demo-output", model: str = "graphene-pbe") -> dict:
-    """Print the summary, write bands.png and dos.png into ``out`` and return the figures (energies in meV and eV)."""
+    """Print the summary, write bands.png and dos.png into ``out`` and return the figures (energies in meV and eV).
+
+    Raises ValueError for a model without stored bands.
+    """
+    known = sorted(path.name.removesuffix(REFERENCE) for path in FOLDER.glob("*" + REFERENCE))
+    if model not in known:
+        raise ValueError(
+            f"the demo compares with stored CP2K bands, which exist for {', '.join(known) or 'no model'}; found {model!r}"
+        )
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     calc = TraceGradCalculator(model)
     print(calc.predictor.card.line)
     print(f"{'':<26}{'atoms':>6}{'E_F (eV)':>11}{'bands against CP2K, RMSE / max':>33}{'H(R), S(R)':>13}{'k-space':>10}")
     figures = {}
-    references = json.loads((FOLDER / f"{model}-reference.json").read_text())["structures"]
+    references = json.loads((FOLDER / f"{model}{REFERENCE}").read_text())["structures"]
     for entry in references:
         figures[entry["name"]] = row = _compare(calc, entry)
         errors = f"{row['band_rmse']:.2f} / {row['band_max']:.2f} meV"

@@ -24,11 +24,6 @@ class KPoints:
     mesh: KMesh
     path: BandPath | None = None
 
-    @property
-    def is_mesh(self) -> bool:
-        """Whether sums over these points are Brillouin-zone averages."""
-        return self.mesh.size is not None
-
 
 def normalise_kpts(kpts, atoms) -> KPoints:
     """KPoints from any form ASE knows, and those its own ``kpts2kpts`` misreads (numpy integers, floats).

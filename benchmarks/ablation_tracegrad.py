@@ -10,14 +10,14 @@ benchmarks/results/ablation_tracegrad.json.
 
 import argparse
 import json
-import platform
 from pathlib import Path
 
 import numpy as np
 import torch
+from measure import describe_machine, write_result
 
 from ase_tracegrad.fit.config import TrainingConfig, load_config
-from ase_tracegrad.fit.metrics import BandReference, hamiltonian_error, pool_errors
+from ase_tracegrad.fit.evaluate import evaluate_model
 from ase_tracegrad.fit.trainer import STATE_FILE, Trainer
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.nn.network import count_parameters
@@ -36,6 +36,7 @@ WIDER = {
     "edge_last": "19x0e+14x1o+5x1e+14x2e+4x2o+7x3o+3x3e+4x4e",
     "node_last": "28x0e+18x1o+6x1e+18x2e+6x2o+9x3o+4x3e+6x4e",
 }
+TITLES = {"x2": "displaced 2x2", "x3": "displaced 3x3"}  # test sets by the beginning of their names
 VARIANTS = {
     "backbone, matched parameters": (WIDER, {"nodes": False, "edges": False, "decoder": False}, 0.0),
     "+ gradient": (SMALL, {"decoder": False}, 0.0),
@@ -58,21 +59,17 @@ def run(config: TrainingConfig) -> dict:
     """Train and evaluate on the test split; figures in meV."""
     with StoreReader(config.data) as store:
         basis = store.basis
-        tests = [(name.split("-")[0], store[name]) for name in store.names if store.split(name) == "test"]
+        tests = [
+            (TITLES[name.split("-")[0]], name, store[name])
+            for name in store.names
+            if store.split(name) == "test" and name.split("-")[0] in TITLES
+        ]
     trainer = Trainer(config, basis, sorted(basis.atoms))
     if (trainer.out / STATE_FILE).exists():
         trainer.resume()
     network = trainer.run()
-    predictor = Predictor(network, basis, card=None)
-    figures = {"parameters": count_parameters(network), "cpu_seconds": trainer.seconds}
-    for group, title in (("x2", "displaced 2x2"), ("x3", "displaced 3x3")):
-        errors, bands = [], []
-        for sample in (s for g, s in tests if g == group):
-            predicted = predictor.predict([sample.structure])[0]
-            errors.append(hamiltonian_error(predicted, sample))
-            bands.append(BandReference(sample).error(predicted, errors[-1]))
-        figures[title] = pool_errors(errors, bands)
-    return figures
+    groups = evaluate_model(Predictor(network, basis, card=None), tests, progress=False)["groups"]
+    return {"parameters": count_parameters(network), "cpu_seconds": trainer.seconds, **groups}
 
 
 def summarize(runs: dict[str, dict]) -> dict:
@@ -85,7 +82,7 @@ def summarize(runs: dict[str, dict]) -> dict:
             "parameters": rows[0]["parameters"],
             "cpu_seconds": float(np.mean([r["cpu_seconds"] for r in rows])),
         }
-        for test in ("displaced 2x2", "displaced 3x3"):
+        for test in TITLES.values():
             for key in ("mae_all", "mae_onsite", "mae_gauge", "band_rmse", "band_rmse_gauge"):
                 values = [r[test][key] for r in rows]
                 entry[f"{test} {key}"] = {
@@ -113,13 +110,11 @@ def main():
     result = {
         "epochs": options.epochs,
         "training_structures": load_config(BASE).limit,
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
+        **describe_machine("torch"),
         "summary": summarize(runs),
         "runs": runs,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(options.out, result)
     for variant, entry in result["summary"].items():
         cells = [
             f"{entry[key]['mean']:8.3f} +- {entry[key]['std'] or 0:5.3f}"

@@ -7,11 +7,7 @@ program gets the same matrices and the same k-points, and each case says how far
 """
 
 import argparse
-import json
 import os
-import platform
-import subprocess
-import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts its threads
@@ -19,10 +15,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import scipy
-import sisl
 import torch
 from ase.dft.dos import lti_dos
 from ase.parallel import world
+from measure import describe_machine, fastest, write_result
 
 from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
@@ -193,28 +189,6 @@ def _compare(case: str, kpts: int, ours: float, theirs: float, difference: float
     }
 
 
-def fastest(call, repeats: int) -> tuple[float, object]:
-    """Least CPU seconds of some calls, and the last answer."""
-    seconds, answer = [], None
-    for _ in range(repeats):
-        start = time.process_time()
-        answer = call()
-        seconds.append(time.process_time() - start)
-    return min(seconds), answer
-
-
-def describe_machine() -> dict:
-    """Commit, machine and versions that the numbers belong to."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    packages = {"numpy": np, "scipy": scipy, "torch": torch, "sisl": sisl}
-    versions = {"python": platform.python_version()} | {name: str(module.__version__) for name, module in packages.items()}
-    return {"commit": commit.stdout.strip(), "machine": cpu, "threads": 1, "load": os.getloadavg()[0], "versions": versions}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     single = {"path": measure_path, "mesh": measure_mesh, "irreducible": measure_irreducible, "tetrahedron": measure_tetrahedron}
@@ -236,8 +210,7 @@ def main():
             "  ".join(f"{key} {value if isinstance(value, str) else format(value, '.3g')}" for key, value in rows[-1].items()),
             flush=True,
         )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({**describe_machine(), "cases": rows}, indent=1) + "\n")
+    write_result(options.out, describe_machine("numpy", "scipy", "torch", "sisl") | {"cases": rows})
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 python benchmarks/label_kpoints.py        # about two minutes, needs CP2K
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 from ase.build import graphene
+from measure import write_result
 
 from ase_tracegrad import compute_bands
 from ase_tracegrad.labels.cp2k import compute_labels
@@ -38,8 +38,7 @@ def main():
         name: {"max_mev": 1000 * float(np.abs(e - reference).max()), "mean_mev": 1000 * float((e - reference).mean())}
         for name, e in rows.items()
     }
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"kpts": KPTS, "bands": 8, "reference": "24x24 half-shifted", "meshes": result}, indent=1) + "\n")
+    write_result(OUT, {"kpts": KPTS, "bands": 8, "reference": "24x24 half-shifted", "meshes": result})
     for name, row in result.items():
         print(f"{name:<24} max {row['max_mev']:7.2f} meV, mean {row['mean_mev']:7.2f} meV")
 

@@ -13,11 +13,7 @@ CPU times are process times, the least of several; cases alternate, so a busy ma
 import argparse
 import json
 import os
-import platform
-import subprocess
-import time
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads
@@ -25,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts its threads
 import numpy as np
 import torch
 from e3nn import o3
+from measure import describe_machine, fastest_in_turns, write_result
 from tensor_product_network import TensorProductNetwork
 
 from ase_tracegrad.basis import AtomicBasis, Basis
@@ -68,27 +65,6 @@ SMALLEST = replace(
 )
 
 
-@dataclass
-class Case:
-    """A call to time, and its least CPU seconds so far."""
-
-    call: object
-    seconds: float = float("inf")
-
-
-def fastest(calls: dict, repeats: int, warm_up: int = 2) -> dict[str, float]:
-    """Least CPU seconds of each call; the calls take turns."""
-    cases = {name: Case(call) for name, call in calls.items()}
-    for turn in range(warm_up + repeats):
-        for case in cases.values():
-            start = time.process_time()
-            case.call()
-            seconds = time.process_time() - start
-            if turn >= warm_up:
-                case.seconds = min(case.seconds, seconds)
-    return {name: case.seconds for name, case in cases.items()}
-
-
 def measure_linear(lmax: int, channels: int = 32, edges: int = 480, repeats: int = 5) -> dict:
     """CPU seconds of forward and backward of one convolution without gates, float32."""
     layout = Channels("+".join(f"{channels}x{l}{'eo'[l % 2]}" for l in range(lmax + 1)))
@@ -119,7 +95,7 @@ def measure_linear(lmax: int, channels: int = 32, edges: int = 480, repeats: int
             product(flat.requires_grad_(), harmonics).square().sum().backward()
         )
         parameters[name] = product.weight_numel
-    seconds = fastest(calls, repeats)
+    seconds = fastest_in_turns(calls, repeats)
     ratios = {f"{name}_over_o2": seconds[name] / seconds["o2"] for name in ("equal", "usual")}
     return {"lmax": lmax, "channels": channels, "edges": edges, "cpu_seconds": seconds, "parameters": parameters, **ratios}
 
@@ -178,8 +154,8 @@ def measure_network(config: NetworkConfig = DEEPH_E3, repeat: int = 2, repeats: 
         with torch.inference_mode():
             forward(name)
 
-    train = fastest({name: lambda name=name: step(name) for name in networks}, repeats)
-    inference = fastest({name: lambda name=name: infer(name) for name in networks}, repeats)
+    train = fastest_in_turns({name: lambda name=name: step(name) for name in networks}, repeats)
+    inference = fastest_in_turns({name: lambda name=name: infer(name) for name in networks}, repeats)
     saved = {name: saved_bytes(lambda name=name: loss(name), networks[name]) / batch.n_pairs for name in networks}
     return {
         "atoms": batch.n_atoms,
@@ -230,24 +206,6 @@ def compare_with_gates(linear: list[dict], network: dict) -> dict:
     return {name: {"target": target, "found": found} for name, (target, found) in gates.items()}
 
 
-def describe_machine() -> dict:
-    """Commit, machine and versions that the numbers belong to; uncommitted: whether the network differed from the commit."""
-
-    def git(*arguments: str) -> str:
-        call = subprocess.run(["git", *arguments], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
-        return call.stdout.strip()
-
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    versions = {"python": platform.python_version(), **{name: version(name) for name in ("torch", "e3nn", "numpy")}}
-    uncommitted = bool(git("status", "--porcelain", "--", "ase_tracegrad/nn", "benchmarks/network.py"))
-    load = os.getloadavg()[0]
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "uncommitted": uncommitted, "machine": cpu, "threads": 1, "load": load, "versions": versions}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
@@ -256,10 +214,13 @@ def main():
     torch.set_num_threads(1)
     linear = [measure_linear(lmax, repeats=options.repeats) for lmax in (4, 6)]
     network = measure_network(repeats=options.repeats)
-    result = describe_machine() | {"gates": compare_with_gates(linear, network), "linear": linear, "network": network}
+    result = describe_machine("torch", "e3nn", "numpy") | {
+        "gates": compare_with_gates(linear, network),
+        "linear": linear,
+        "network": network,
+    }
     print(json.dumps(result, indent=1))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(options.out, result)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,15 @@ timed on its own.
 """
 
 import argparse
-import json
 import os
-import platform
-import subprocess
-import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts its threads
 
 import numpy as np
 import pyscf
-import scipy
 from ase.build import graphene
+from measure import describe_machine, fastest, write_result
 from pyscf import gto
 
 from ase_tracegrad import overlap
@@ -71,18 +67,14 @@ def measure(n: int, repeats: int = 5) -> dict:
     """Accuracy and CPU seconds of one n x n cell."""
     basis, structure = make_basis(), make_structure(n)
     overlap._tables.clear()
-    start = time.process_time()
-    overlap.find_table(basis[6], basis[6])
-    table_seconds = time.process_time() - start
-    ours = overlap.compute_overlap(structure, basis)
-    our_seconds = fastest(lambda: overlap.compute_overlap(structure, basis), repeats)
+    table_seconds, _ = fastest(lambda: overlap.find_table(basis[6], basis[6]), 1)
+    our_seconds, ours = fastest(lambda: overlap.compute_overlap(structure, basis), repeats)
 
     graph = build_graph(structure, {6: basis[6].reach})
     images, column = np.unique(np.column_stack([graph.pairs[:, 1], graph.shifts]), axis=0, return_inverse=True)
     home = make_molecule(structure.positions, basis)
     away = make_molecule(structure.positions[images[:, 0]] + images[:, 1:] @ structure.cell, basis)
-    theirs = gto.intor_cross("int1e_ovlp_sph", home, away)
-    their_seconds = fastest(lambda: gto.intor_cross("int1e_ovlp_sph", home, away), repeats)
+    their_seconds, theirs = fastest(lambda: gto.intor_cross("int1e_ovlp_sph", home, away), repeats)
 
     size = basis[6].size
     gather = PYSCF.to_ours(basis[6].angular_momenta)[0]
@@ -100,32 +92,6 @@ def measure(n: int, repeats: int = 5) -> dict:
     }
 
 
-def fastest(call, repeats: int) -> float:
-    """Least CPU seconds of some calls."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
-
-
-def describe_machine() -> dict:
-    """Commit, machine and versions that the numbers belong to."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    versions = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "pyscf": pyscf.__version__,
-    }
-    return {"commit": commit.stdout.strip(), "machine": cpu, "threads": 1, "versions": versions}
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 3, 10])
@@ -135,8 +101,7 @@ def main():
     rows = [measure(n) for n in options.sizes]
     for row in rows:
         print("  ".join(f"{key} {value:.3g}" for key, value in row.items()))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({**describe_machine(), "cases": rows}, indent=1) + "\n")
+    write_result(options.out, describe_machine("numpy", "scipy", "pyscf") | {"cases": rows})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Models by name, by path and as objects: loading, copies in other processes, and what is refused."""
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -28,9 +29,9 @@ def model_file(tmp_path_factory, graphene_store):
 
 def test_a_path_a_string_and_a_predictor_are_the_same(model_file):
     sheet = graphene(vacuum=5.0)
-    predictor = load_model(model_file)
-    for model in (model_file, str(model_file), predictor):
-        calc = TraceGradCalculator(model)
+    predictor = load_model(model_file, device="cpu")
+    for model, device in ((model_file, "cpu"), (str(model_file), "cpu"), (predictor, None)):
+        calc = TraceGradCalculator(model, device=device)
         assert calc.predictor is predictor
         assert np.array_equal(calc.hamiltonian(sheet).values, TraceGradCalculator(predictor).hamiltonian(sheet).values)
     assert "untrained" in repr(TraceGradCalculator(model_file))
@@ -77,6 +78,24 @@ def test_unknown_and_missing_models(model, error, message):
 def test_close_names_are_offered():
     with pytest.raises(UnknownModelError, match=f"did you mean {EMBEDDED}"):
         TraceGradCalculator("grafene-pbe")
+
+
+def test_a_living_calculator_keeps_its_model(model_file, tmp_path):
+    """Touched or deleted, the file matters for new calculators only; a copy in another process needs it again."""
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(model_file.read_bytes())
+    calc = TraceGradCalculator(path)
+    predictor = calc.predictor
+    os.utime(path, ns=(1, 1))
+    assert calc.predictor is predictor
+    assert TraceGradCalculator(path).predictor is not predictor
+    path.unlink()
+    assert calc.predictor is predictor
+    assert copy.deepcopy(calc).predictor is predictor
+    assert len(calc.hamiltonian(graphene(vacuum=5.0))) > 0
+    elsewhere = pickle.loads(pickle.dumps(calc))
+    with pytest.raises(FileNotFoundError, match=r"no model file at .*m\.safetensors"):
+        _ = elsewhere.predictor
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "foreign"])

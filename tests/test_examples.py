@@ -45,7 +45,10 @@ def test_examples_are_short():
 
 def test_first_bands(run_example):
     found = run_example("first_bands")
-    assert Path("first_bands.png").stat().st_size > 10_000
+    left, right = matplotlib.pyplot.gcf().axes
+    assert [t.get_text() for t in left.get_xticklabels()] == ["Γ", "M", "K", "Γ"]
+    assert left.get_ylim() == right.get_ylim() == (-20, 8)
+    assert Path("first_bands.png").exists()
     assert np.allclose(read_json("first_bands.json").energies, found["bands"].energies)
     if run_example.trained:
         assert found["gap"].kind == "semimetal"

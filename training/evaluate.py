@@ -7,12 +7,12 @@ Samples are grouped by the beginning of their name, up to the dash: x2-019 belon
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from ase_tracegrad import load_model
 from ase_tracegrad.fit.evaluate import evaluate_model, format_table, write_errors_into_card
 from ase_tracegrad.io.store import StoreReader
+from ase_tracegrad.replace_file import replace_text
 
 GROUPS = {
     "x1": "primitive cell, strained",
@@ -47,9 +47,7 @@ def main():
     out = options.out or Path("evaluation.json")
     card = predictor.card
     header = {"model": card.name, "description": card.description, "training_set": card.training_set, "split": options.split}
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(header | result, indent=1) + "\n")
-    os.replace(part, out)
+    replace_text(out, json.dumps(header | result, indent=1) + "\n")
     print(format_table(result["groups"]))
     if options.write_card:
         write_errors_into_card(predictor.path, result["groups"])

@@ -5,12 +5,12 @@ python training/prepare_demo.py training/data/graphene/graphene.h5
 
 import argparse
 import json
-import os
 
 import numpy as np
 
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.models import FOLDER
+from ase_tracegrad.replace_file import replace_text
 
 CHOSEN = {"x1-005": "primitive cell", "x3-009": "displaced, strained 3x3"}
 
@@ -40,9 +40,7 @@ def main():
                 }
             )
     path = FOLDER / "graphene-pbe-reference.json"
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps({"code": sample.info["version"], "structures": structures}, separators=(",", ":")) + "\n")
-    os.replace(part, path)
+    replace_text(path, json.dumps({"code": sample.info["version"], "structures": structures}, separators=(",", ":")) + "\n")
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

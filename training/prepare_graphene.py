@@ -19,6 +19,7 @@ from ase_tracegrad.fit.dataset import content_hash
 from ase_tracegrad.io.store import StoreReader, StoreWriter
 from ase_tracegrad.labels.campaign import LabelJob, label_path, run_campaign
 from ase_tracegrad.labels.cp2k import Cp2kSettings, compute_labels
+from ase_tracegrad.replace_file import replace_text
 
 
 def main():
@@ -65,7 +66,7 @@ def pack(out: Path, names: list[str], rows: list[dict]):
             "versions": {"python": platform.python_version(), "ase": ase.__version__, "numpy": np.__version__},
             "rows": rows,
         }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    replace_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     print(f"{packed}: {len(names)} structures, content sha256 {manifest['content_sha256'][:16]}")
 
 

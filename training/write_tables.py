@@ -59,7 +59,9 @@ def main():
         for name, make in tables.items():
             pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
             new = re.sub(pattern, lambda m, make=make: m[1] + make() + "\n" + m[2], new, flags=re.DOTALL)
-        if options.check and new != text:
+        if new == text:
+            continue
+        if options.check:
             parser.exit(1, f"{document} is out of date: run python training/write_tables.py\n")
         path.write_text(new)
 

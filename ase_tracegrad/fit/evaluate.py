@@ -16,12 +16,12 @@ from .metrics import BandReference, hamiltonian_error, pool_errors
 def evaluate_model(predictor: Predictor, samples: Iterable[tuple[str, str, Sample]], *, progress: bool = True) -> dict:
     """Figures of every group and of every structure.
 
-    samples: (group, name, sample). Bands use the label's overlap, a 6 x 6 mesh and states below E_F + 3 eV.
+    samples: (group, name, sample), taken one at a time. Bands use the label's overlap, a 6 x 6 mesh and states below E_F + 3 eV.
     Returns {'groups': {group: figures}, 'structures': {name: figures}}, energies in meV.
     """
     groups: dict[str, list] = {}
     structures = {}
-    for group, name, sample in tqdm(list(samples), desc="evaluating", disable=None if progress else True):
+    for group, name, sample in tqdm(samples, desc="evaluating", disable=None if progress else True):
         start = time.perf_counter()
         predicted = predictor.predict([sample.structure], [sample.overlap])[0]
         seconds = time.perf_counter() - start

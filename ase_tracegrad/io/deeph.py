@@ -8,7 +8,6 @@ periodicity: every direction is read as periodic.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from ..basis import AtomicBasis, Basis, OrbitalLayout
 from ..blocks import BlockMatrix, SpinKind
 from ..conventions import OPENMX
+from ..replace_file import replace_file, replace_text
 from ..structure import Structure, StructureError
 from .poscar import read_poscar, write_poscar
 from .sample import FormatError, Sample
@@ -105,16 +105,17 @@ def write_deeph_legacy(folder, sample: Sample):
         "site_positions.dat": structure.positions.T,
     }
     for name, table in tables.items():
-        np.savetxt(folder / name, table, fmt="%d" if name == "element.dat" else "%.17g")
+        with replace_file(folder / name) as part:
+            np.savetxt(part, table, fmt="%d" if name == "element.dat" else "%.17g")
     layout = sample.hamiltonian.layout
-    (folder / "orbital_types.dat").write_text("".join("  ".join(map(str, atom)) + "\n" for atom in layout.shells))
+    replace_text(folder / "orbital_types.dat", "".join("  ".join(map(str, atom)) + "\n" for atom in layout.shells))
     facts = {
         "nsites": layout.n_atoms,
         "isorthogonal": False,
         "isspinful": sample.hamiltonian.spin == "spinor",
         "fermi_level": sample.info.get("fermi_level"),
     }
-    (folder / "info.json").write_text(json.dumps(facts))
+    replace_text(folder / "info.json", json.dumps(facts))
     for key, name in LEGACY_FILES.items():
         matrix: BlockMatrix = getattr(sample, key)
         orders = _orders(layout, matrix.n_spin, OPENMX.from_ours)
@@ -143,7 +144,7 @@ def write_deeph(folder, sample: Sample):
     }
     if "n_electrons" in sample.info:
         facts["occupation"] = sample.info["n_electrons"]
-    (folder / "info.json").write_text(json.dumps(facts))
+    replace_text(folder / "info.json", json.dumps(facts))
     for key, name in NEW_FILES.items():
         matrix: BlockMatrix = getattr(sample, key)
         with _create(folder / name) as file:
@@ -289,7 +290,5 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def _create(path: Path) -> Iterator[h5py.File]:
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
+    with replace_file(path) as part, h5py.File(part, "w") as file:
         yield file
-    os.replace(part, path)

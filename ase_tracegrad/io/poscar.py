@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..replace_file import replace_text
 from ..structure import Structure, StructureError
 from .sample import FormatError
 
@@ -50,4 +51,4 @@ def write_poscar(path, structure: Structure, order: np.ndarray):
         "Cartesian",
         *(row(*position) for position in structure.positions[order]),
     ]
-    Path(path).write_text("\n".join(lines) + "\n")
+    replace_text(path, "\n".join(lines) + "\n")

@@ -5,8 +5,8 @@ far below any DFT noise, so that compression works. Written as ``.part`` and ren
 """
 
 import json
-import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,7 @@ import numpy as np
 from ..basis import Basis
 from ..basis_json import basis_from_json, basis_to_json
 from ..blocks import BlockMatrix
+from ..replace_file import replace_file
 from ..structure import Structure
 from .sample import FormatError, ReferenceBands, Sample
 
@@ -23,6 +24,10 @@ FORMAT = "ase_tracegrad-store"
 VERSION = 1
 ROUNDING = {"hamiltonian": 2.0**28, "overlap": 2.0**34}
 LARGEST_RESIDUAL = 1e-6  # eV or 1; one of two adjoint blocks is dropped, so they must agree
+
+
+class NotHermitianError(ValueError):
+    """A matrix that cannot be packed, because only one of each pair of adjoint blocks is written."""
 
 
 class StoreWriter:
@@ -34,13 +39,16 @@ class StoreWriter:
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self.path.with_name(self.path.name + ".part")
-        self._file = h5py.File(self._part, "w")
+        with ExitStack() as stack:
+            self._file = stack.enter_context(h5py.File(stack.enter_context(replace_file(self.path)), "w"))
+            self._open = stack.pop_all()
         self._file.attrs.update(format=FORMAT, version=VERSION, info=json.dumps(self.info))
         return self
 
     def add(self, name: str, sample: Sample):
-        """Append one sample under a name that is not taken yet."""
+        """Append one sample under a name that is not taken yet. Raises NotHermitianError, ValueError."""
+        if not name or "/" in name:
+            raise ValueError(f"a sample's name must be a text without '/', found {name!r}: HDF5 would make groups of it")
         basis = json.dumps(basis_to_json(sample.basis))
         if "basis" not in self._file.attrs:
             self._file.attrs["basis"] = basis
@@ -57,12 +65,8 @@ class StoreWriter:
             group.create_dataset("bands/energies", data=sample.bands.energies)
             group["bands"].attrs["fermi_level"] = sample.bands.fermi_level
 
-    def __exit__(self, kind, *_):
-        self._file.close()
-        if kind is None:
-            os.replace(self._part, self.path)
-        else:
-            self._part.unlink(missing_ok=True)
+    def __exit__(self, *error):
+        self._open.__exit__(*error)
 
 
 class StoreReader:
@@ -134,7 +138,10 @@ class StoreReader:
 def _write_matrix(group: h5py.Group, matrix: BlockMatrix, rounding: float):
     residual = matrix.hermiticity_residual()
     if residual > LARGEST_RESIDUAL:
-        raise ValueError(f"{group.name}: only Hermitian matrices can be packed; |M_ij(R) - M_ji(-R)^dagger| reaches {residual:.1e}")
+        raise NotHermitianError(
+            f"{group.name}: only Hermitian matrices can be packed; |M_ij(R) - M_ji(-R)^dagger| reaches {residual:.1e}; "
+            "if that is noise, pack matrix.symmetrized(), else look for missing or permuted blocks"
+        )
     keys = np.hstack([matrix.pairs, matrix.shifts])
     partner = np.hstack([matrix.pairs[:, ::-1], -matrix.shifts])
     first_difference = (keys != partner).argmax(axis=1)

@@ -8,7 +8,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..io.sample import FormatError, Sample
-from ..io.store import StoreWriter
+from ..io.store import NotHermitianError, StoreWriter
+from ..replace_file import replace_text
 from ..structure import StructureError
 from .cp2k import LabelError
 
@@ -38,7 +40,8 @@ def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -
     """Run the jobs whose file is not there yet and return one row per job, in the order given.
 
     Rows: name, ok, error (or None), seconds. A failure is also written as NAME.failed.json; it is
-    tried again on the next run. Ctrl-C keeps what is finished.
+    tried again on the next run. Ctrl-C keeps what is finished. Any other error stops the campaign at once: nothing
+    new is started, and the structures being computed finish in the background.
     """
     jobs, out = list(jobs), Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -46,20 +49,35 @@ def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -
     missing = [job for job in jobs if not label_path(out, job.name).exists()]
     if not missing:
         return list(rows.values())
-    with ProcessPoolExecutor(min(workers or os.cpu_count() or 1, len(missing)), get_context("spawn")) as pool:
-        futures = {pool.submit(_run_job, job, out): job for job in missing}
-        try:
-            with tqdm(total=len(missing), desc="labels", unit="structure", disable=None) as bar:
-                for future in as_completed(futures):
-                    row = future.result()
-                    rows[row["name"]] = row
-                    bar.update()
-                    if not row["ok"]:
-                        log.warning("%s failed: %s", row["name"], row["error"])
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    n_workers = min(workers or os.cpu_count() or 1, len(missing))
+    pool = ProcessPoolExecutor(n_workers, get_context("spawn"))
+    try:
+        futures = {pool.submit(_run_job, job, out): job.name for job in missing}
+        with tqdm(total=len(missing), desc="labels", unit="structure", disable=None) as bar:
+            for future in as_completed(futures):
+                rows[futures[future]] = row = _result(future, futures[future], n_workers)
+                bar.update()
+                if not row["ok"]:
+                    log.warning("%s failed: %s", row["name"], row["error"])
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
     return list(rows.values())
+
+
+def _result(future: Future[dict], name: str, n_workers: int) -> dict:
+    """The row of a finished job; an error that is no failed label goes on, with the name of the structure."""
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise BrokenProcessPool(
+            f"one of {n_workers} worker processes was killed, probably because the memory ran out: run again with fewer workers; "
+            "finished labels are kept"
+        ) from error
+    except Exception as error:
+        error.add_note(f"while labelling {name}")
+        raise
 
 
 def label_path(out, name: str) -> Path:
@@ -77,9 +95,9 @@ def _run_job(job: LabelJob, out: Path) -> dict:
         with StoreWriter(label_path(out, job.name)) as store:
             store.add(job.name, sample)
         failed.unlink(missing_ok=True)
-    except (LabelError, FormatError, StructureError) as error:
+    except (LabelError, FormatError, StructureError, NotHermitianError) as error:
         row.update(ok=False, error=f"{type(error).__name__}: {error}")
     row["seconds"] = round(time.perf_counter() - start, 1)
     if not row["ok"]:
-        failed.write_text(json.dumps(row))
+        replace_text(failed, json.dumps(row))
     return row

@@ -73,19 +73,21 @@ def compute_labels(atoms, settings: Cp2kSettings, *, directory=None, band_kpts=N
     """Run CP2K on one thread and return the Sample.
 
     atoms: ase.Atoms with a full cell; every direction is treated as periodic, so leave vacuum.
-    directory: where to run (default: a temporary one); removed on success unless keep_files.
+    directory: where to run (default: a temporary one). A directory that this call made is removed on success, unless
+    keep_files; one that was there before stays.
     band_kpts: (K, 3) fractional k-points at which CP2K prints its own bands.
     Raises LabelError (Cp2kNotFoundError, ScfNotConvergedError).
     """
     binary, data = find_cp2k()
     structure = wrap_positions(Structure.from_atoms(atoms))
-    directory = Path(directory) if directory else Path(tempfile.mkdtemp(prefix="cp2k-"))
-    directory.mkdir(parents=True, exist_ok=True)
     symbols = atoms.get_chemical_symbols()
     for name, table in (("basis", settings.basis), ("potential", settings.potential)):
         missing = sorted(set(symbols) - set(table))
         if missing:
             raise LabelError(f"the settings name no {name} for {', '.join(missing)}")
+    was_there = directory is not None and Path(directory).exists()
+    directory = Path(tempfile.mkdtemp(prefix="cp2k-")) if directory is None else Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "label.inp").write_text(write_input(structure, symbols, settings, band_kpts))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CP2K_DATA_DIR": str(data)}
     with open(directory / "label.err", "w") as errors:
@@ -109,7 +111,7 @@ def compute_labels(atoms, settings: Cp2kSettings, *, directory=None, band_kpts=N
         raise LabelError(f"CP2K stopped with exit code {code} (output: {directory / 'label.out'}): {tail}")
     sample = _read_output(directory, output, structure, read_basis_set(settings, data), settings, band_kpts)
     sample.info["scf_steps"] = int(steps.group(1))
-    if not keep_files:
+    if not (keep_files or was_there):
         shutil.rmtree(directory)
     return sample
 

@@ -1,7 +1,9 @@
 """ModelCard: what a model is, what it was made from, how wrong it is and where it may be used."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+
+from .config import UnknownKeyError
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,17 @@ class ModelCard:
                 cells = [_cell(figures, key) for key in ("mae_all", "band_rmse", "band_max")]
                 lines.append(f"{'':>14}  {test:<28}{cells[0]:>9}{cells[1]:>12}{cells[2]:>9}")
         return "\n".join(lines)
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> "ModelCard":
+        """The card that ``to_json`` wrote. Raises UnknownKeyError, TypeError."""
+        if not isinstance(facts, dict):
+            raise TypeError(f"a card must be a mapping, found {type(facts).__name__}")
+        known = {field.name for field in fields(cls)}
+        unknown = [key for key in facts if key not in known]
+        if unknown:
+            raise UnknownKeyError(f"unknown key(s) {', '.join(map(repr, unknown))} in the card")
+        return cls(**facts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the checkpoint header."""

@@ -11,13 +11,18 @@ class ConfigError(ValueError):
     """A configuration with an unknown key, a wrong type or an impossible value."""
 
 
+class UnknownKeyError(ConfigError):
+    """A key that this version of the program does not know."""
+
+
 @dataclass(frozen=True)
 class TraceGradConfig:
     """Where TraceGrad blocks stand and what they do.
 
     nodes, edges: after every node / pair update; gradient: add dz/df to the feature (False: the invariants only
-    feed the trace decoder); decoder: predict the trace labels; rank: channel pairs per (l, parity), 0 for as many
-    as there are channels; full: all channel pairs instead; hidden: width of the invariant MLP; invariants: number of z.
+    feed the trace decoder); decoder: predict the trace labels. Products per (l, parity) of c channels: rank 0, c of them,
+    each channel with a learned mixture of all; rank r > 0, r (at most c) of two learned mixtures; full, all c^2 of the
+    channels. hidden: width of the invariant MLP; invariants: number of z.
     """
 
     nodes: bool = True
@@ -78,7 +83,7 @@ def config_from_dict(cls, data: dict[str, Any], where: str = ""):
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(known)}"
-            raise ConfigError(f"unknown key {name!r}; {hint}")
+            raise UnknownKeyError(f"unknown key {name!r}; {hint}")
         values[key] = _convert(known[key].type, value, name)
     try:
         return cls(**values)

@@ -70,11 +70,6 @@ class Channels:
         return sum(self.counts)
 
     @property
-    def dimension(self) -> int:
-        """Number of components, sum of (2l+1) c_l."""
-        return sum((2 * l + 1) * c for l, c in enumerate(self.counts))
-
-    @property
     def scalars(self) -> int:
         """Number of true scalars (0e), which are the first channels."""
         return self.natural[0]

@@ -83,9 +83,10 @@ class HamiltonianNetwork(nn.Module):
         x = [self.atom_embedding(batch.species)[:, None]]
         e = [gaussian_basis(batch.distance, 0.8, self.config.cutoff, self.config.embedding) + self.pair_embedding(pair_type)]
         x_receiver, x_sender = ([x[0][:, 0].index_select(0, index)] for index in (batch.receiver, batch.sender))
+        offsite_trace, onsite_trace = (self.offsite_trace, self.onsite_trace) if with_traces else (None, None)
         node_invariants, edge_invariants = [], []
         for block in self.blocks:
-            x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch)
+            x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch, offsite_trace is not None)
             node_invariants.append(z_node)
             edge_invariants.append(z_edge)
         last_scalars = x[0][:, 0, : self.node_channels.scalars]
@@ -95,12 +96,12 @@ class HamiltonianNetwork(nn.Module):
         offsite_rows = self.shells.channels.to_rows(self.offsite_head([e])[0])
         offsite = self.readout.offsite_blocks(offsite_rows, batch)
         onsite = self.readout.onsite_blocks(self.onsite_head(x), batch)
-        if not (with_traces and self.offsite_trace is not None and self.onsite_trace is not None):
+        if offsite_trace is None or onsite_trace is None:
             return Prediction(offsite, onsite, zero)
         c = self.config.tracegrad
         z_edges = edge_invariants if c.edges else [e[0][:, : self.blocks[-1].edge_scalars]]
         z_nodes = node_invariants if c.nodes else [last_scalars]
-        return Prediction(offsite, onsite, zero, self.offsite_trace(z_edges), self.onsite_trace(z_nodes))
+        return Prediction(offsite, onsite, zero, offsite_trace(z_edges), onsite_trace(z_nodes))
 
 
 class InteractionBlock(nn.Module):
@@ -117,17 +118,17 @@ class InteractionBlock(nn.Module):
         self.node_tracegrad = TraceGradBlock(node_out, "node", **options) if c.nodes else None
         self.edge_tracegrad = TraceGradBlock(edge_out, "edge", **options) if c.edges else None
 
-    def forward(self, x, x_receiver, x_sender, e, radial: Tensor, batch: GraphBatch):
+    def forward(self, x, x_receiver, x_sender, e, radial: Tensor, batch: GraphBatch, invariants: bool):
         z_node = z_edge = None
         x = self.node_update(x, x_receiver, x_sender, e, radial, batch)
         if self.node_tracegrad is not None:
-            x, z_node = self.node_tracegrad(x)
+            x, z_node = self.node_tracegrad(x, invariants=invariants)
         # Rotated once; the next node update uses the same frames.
         x_receiver = rotate_into_frames(x, batch.receiver, batch.rotations, self.node_out)
         x_sender = rotate_into_frames(x, batch.sender, batch.rotations, self.node_out)
         e = self.edge_update(x_receiver, x_sender, e, radial)
         if self.edge_tracegrad is not None:
-            e, z_edge = self.edge_tracegrad(e)
+            e, z_edge = self.edge_tracegrad(e, invariants=invariants)
         return x, x_receiver, x_sender, e, z_node, z_edge
 
 

@@ -78,7 +78,8 @@ class Predictor:
         return f"Predictor({self.card.line}, device={self.device}, dtype={self.dtype})"
 
 
-_cache: dict[tuple, Predictor] = {}
+# (path, device, dtype): time of the file's last change, and the model; a changed file takes the place of the old one.
+_cache: dict[tuple[str, str, str], tuple[int, Predictor]] = {}
 _lock = threading.Lock()
 
 
@@ -86,18 +87,20 @@ def load_model(model, *, device=None, dtype: str = "float32") -> Predictor:
     """A Predictor from the name of an embedded model or the path of a model file.
 
     device: None (CUDA if available, else CPU), a name or torch.device. Loaded once per process and file version.
-    Raises UnknownModelError, CheckpointError, FileNotFoundError, ValueError (device or dtype).
+    A Predictor is returned as it is. Raises UnknownModelError, CheckpointError, FileNotFoundError, ValueError (device or dtype).
     """
     if isinstance(model, Predictor):
+        if device is not None or dtype != "float32":
+            raise ValueError("device and dtype belong to loading a model; this Predictor is already loaded, pass neither")
         return model
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
     path, chosen = find_model(model).resolve(), _choose_device(device)
-    key = (str(path), path.stat().st_mtime_ns, str(chosen), dtype)
+    key, changed_at = (str(path), str(chosen), dtype), path.stat().st_mtime_ns
     with _lock:
-        if key not in _cache:
-            _cache[key] = Predictor(*load_checkpoint(path, DTYPES[dtype]), device=chosen, path=path)
-        return _cache[key]
+        if key not in _cache or _cache[key][0] != changed_at:
+            _cache[key] = changed_at, Predictor(*load_checkpoint(path, DTYPES[dtype]), device=chosen, path=path)
+        return _cache[key][1]
 
 
 def _choose_device(device) -> torch.device:

@@ -52,20 +52,21 @@ class BlockReadout(nn.Module):
         share = phi / phi.sum(1, keepdim=True)
         if self.n_elements == 1:
             return phi @ self.baseline[0], share @ self.spread[0]
-        baseline, spread = phi.new_empty(len(phi), self.baseline.shape[2]), phi.new_empty(len(phi), self.baseline.shape[2])
-        for t in pair_type.unique().tolist():
-            rows = (pair_type == t).nonzero()[:, 0]
-            baseline = baseline.index_copy(0, rows, phi[rows] @ self.baseline[t])
-            spread = spread.index_copy(0, rows, share[rows] @ self.spread[t])
+        # Masks and not lists of rows: shapes that depend on the data would wait for a GPU and break torch.compile.
+        masks = [(pair_type == t)[:, None] for t in range(self.n_elements**2)]
+        baseline, spread = (
+            sum((x * mask) @ table for mask, table in zip(masks, tables, strict=True))
+            for x, tables in ((phi, self.baseline), (share, self.spread))
+        )
         return baseline, spread
 
     def envelope(self, distance: Tensor) -> Tensor:
         """Smooth end of the blocks at the cut-off, (E,)."""
         return polynomial_envelope(distance, self.cutoff, self.cutoff_width)
 
-    def offsite_blocks(self, rows: Rows, batch: GraphBatch, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def offsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:
         """Blocks (E, U, U) in eV from the coupled standardised rows in the frames of the pairs."""
-        baseline, spread = statistics or self.statistics(batch)
+        baseline, spread = self.statistics(batch)
         local = torch.cat([row.flatten(1) for row in rows], dim=1) * spread + baseline
         turned = rotate_out(self._split(local), batch.rotations)
         blocks = self._to_blocks(torch.cat([row.flatten(1) for row in turned], dim=1))

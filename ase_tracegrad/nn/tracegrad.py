@@ -30,20 +30,20 @@ class InvariantMLP(nn.Module):
     def forward(self, u: Tensor) -> Tensor:
         return self.last(silu(_normalize(self.second(silu(_normalize(self.first(u)))))))
 
-    def with_gradient(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """(z, g), shapes (E, n_out) and (E, n_in)."""
+    def with_gradient(self, u: Tensor, *, value: bool = True) -> tuple[Tensor | None, Tensor]:
+        """(z, g), shapes (E, n_out) and (E, n_in); value=False leaves z out."""
         a = self.first(u)
         a_hat = _normalize(a)
         b = self.second(silu(a_hat))
         b_hat = _normalize(b)
-        z = self.last(silu(b_hat))
+        z = self.last(silu(b_hat)) if value else None
         g_b = _normalize_backward(self.last.weight.sum(0) * _silu_derivative(b_hat), b, b_hat)
         g_a = _normalize_backward((g_b @ self.second.weight) * _silu_derivative(a_hat), a, a_hat)
         return z, g_a @ self.first.weight
 
 
 class TraceGradBlock(nn.Module):
-    """f -> (f + v, z) for node features (rows) or edge features (orders).
+    """f -> (f + v, z) for node features (rows) or edge features (orders); z is None unless ``invariants`` are asked for.
 
     channels: layout of f; kind: 'node' or 'edge'; invariants: number of z handed to the trace decoder.
     gradient=False leaves f as it is (the trace-loss-only ablation).
@@ -79,15 +79,17 @@ class TraceGradBlock(nn.Module):
         # One learned step per channel; small at first, so that a new block begins near the identity.
         self.step = nn.Parameter(torch.cat([torch.full((c,), 1 / c if full else 1.0) for _, _, c in channels.groups]))
 
-    def forward(self, f: Rows | Orders) -> tuple[Rows | Orders, Tensor]:
+    def forward(self, f: Rows | Orders, *, invariants: bool = True) -> tuple[Rows | Orders, Tensor | None]:
+        if not (self.gradient or invariants):
+            return f, None
         if self.full:
-            return self._forward_full(f)
+            return self._forward_full(f, invariants)
         right = list(self.right)
         a, b = self._left(f), self.algebra.mix(f, right)
         u = self.algebra.inner(a, b) * self.norms
         if not self.gradient:
             return f, self.mlp(u)
-        z, g = self.mlp.with_gradient(u)
+        z, g = self.mlp.with_gradient(u, value=invariants)
         g = g * self.norms
         v_left = self._left(self.algebra.scale(b, g), transpose=True)
         v_right = self.algebra.mix(self.algebra.scale(a, g), [w.T for w in right])
@@ -99,12 +101,13 @@ class TraceGradBlock(nn.Module):
             return f
         return self.algebra.mix(f, [w.T for w in self.left] if transpose else list(self.left))
 
-    def _forward_full(self, f):
+    def _forward_full(self, f, invariants: bool):
         """All channel pairs: u_(cc') = <f_c, f_c'> / sqrt(2l+1); v = (G + G^T) f."""
         rows = self._as_rows(f)
-        z, g = self.mlp.with_gradient(self._gram_matrices(rows) * self.norms)
+        u = self._gram_matrices(rows) * self.norms
         if not self.gradient:
-            return f, z
+            return f, self.mlp(u)
+        z, g = self.mlp.with_gradient(u, value=invariants)
         v: list[list[Tensor]] = [[] for _ in rows]
         for (l, first, c), part in zip(self.channels.groups, (g * self.norms).split(self.ranks, dim=1), strict=True):
             matrix = part.view(-1, c, c)
@@ -127,17 +130,6 @@ class TraceGradBlock(nn.Module):
 
     def _add(self, f, v):
         return [x + y for x, y in zip(f, self.algebra.scale(v, self.step[None]), strict=True)]
-
-    def gradient_by_autograd(self, f: Rows | Orders) -> tuple[list[Tensor], Tensor]:
-        """(v, z) by automatic differentiation: the oracle the closed form is tested against."""
-        with torch.enable_grad():
-            f = [x.detach().requires_grad_() for x in f]
-            if self.full:
-                u = self._gram_matrices(self._as_rows(f))
-            else:
-                u = self.algebra.inner(self._left(f), self.algebra.mix(f, list(self.right)))
-            z = self.mlp(u * self.norms)
-            return list(torch.autograd.grad(z.sum(), f)), z.detach()
 
 
 _EPSILON = 1e-3  # variance floor of the normalisation: invariants may vanish, e.g. before the first message

@@ -1,9 +1,6 @@
 """The network benchmark at its smallest sizes; its reference network is checked to be what it claims."""
 
-import importlib
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,18 +17,13 @@ from ase_tracegrad.structure import Structure
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    """benchmarks/network.py as a module; it imports its neighbour by bare name, as when it is run."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
-    yield importlib.import_module("network")
-    for name in ("network", "tensor_product_network"):
-        sys.modules.pop(name, None)
+def benchmark(load_benchmark):
+    return load_benchmark("network")
 
 
 def test_linear(benchmark):
     row = benchmark.measure_linear(2, channels=3, edges=5, repeats=1)
     assert row["parameters"]["equal"] == row["parameters"]["o2"] > row["parameters"]["usual"]
-    assert row["equal_over_o2"] == pytest.approx(row["cpu_seconds"]["equal"] / row["cpu_seconds"]["o2"])
     assert set(row["cpu_seconds"]) == {"o2_in_frame", "o2", "equal", "usual"}
 
 
@@ -42,7 +34,6 @@ def test_network(benchmark):
     for key in ("parameters", "training_cpu_seconds", "inference_cpu_seconds", "saved_bytes_per_pair"):
         assert set(row[key]) == names
         assert all(value > 0 for value in row[key].values())
-    assert row["saved_ratio"] == pytest.approx(row["saved_bytes_per_pair"]["tensor_products"] / row["saved_bytes_per_pair"]["o2"])
 
 
 def test_gates(benchmark):
@@ -52,7 +43,6 @@ def test_gates(benchmark):
     assert gates["training step, times faster"] == {"target": 8, "found": 9.0}
     assert gates["saved activations, at most"] == {"target": 0.25, "found": 0.2}
     assert gates["linear map l = 6, usual filters, times faster"] == {"target": 14, "found": 20.0}
-    assert set(benchmark.describe_machine()) == {"commit", "uncommitted", "machine", "threads", "load", "versions"}
 
 
 def test_tracegrad_stands_in_the_last_two_blocks(benchmark):

@@ -7,7 +7,7 @@ import pytest
 from ase_tracegrad.basis import AtomicBasis, Basis, GaussianRadial, Shell
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.io.sample import FormatError, ReferenceBands, Sample
-from ase_tracegrad.io.store import StoreReader, StoreWriter
+from ase_tracegrad.io.store import NotHermitianError, StoreReader, StoreWriter
 from ase_tracegrad.structure import Structure
 
 
@@ -90,8 +90,17 @@ def test_a_second_basis_is_refused(tmp_path, sample):
 def test_what_is_not_hermitian_is_refused(tmp_path, sample):
     matrix = sample.hamiltonian
     lonely = BlockMatrix(matrix.layout, [[0, 1]], [[1, 0, 0]], np.ones(28))
-    with pytest.raises(ValueError, match=r"only Hermitian.*1.0e\+00"), StoreWriter(tmp_path / "a.h5") as store:
+    with (
+        pytest.raises(NotHermitianError, match=r"only Hermitian.*1.0e\+00.*matrix\.symmetrized\(\)"),
+        StoreWriter(tmp_path / "a.h5") as store,
+    ):
         store.add("x", replace(sample, hamiltonian=lonely))
+
+
+@pytest.mark.parametrize("name", ["", "2x2/a", "/a"])
+def test_names_that_hdf5_would_split_are_refused(tmp_path, sample, name):
+    with pytest.raises(ValueError, match="name must be a text without '/'"), StoreWriter(tmp_path / "a.h5") as store:
+        store.add(name, sample)
 
 
 def test_missing_files_and_names(tmp_path, sample):

@@ -1,4 +1,10 @@
 import json
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,8 +34,26 @@ def failing_label(kind: str) -> Sample:
     raise ZeroDivisionError(kind)
 
 
+def one_sided_label() -> Sample:
+    sample = toy_label(0.5)
+    lonely = BlockMatrix(sample.hamiltonian.layout, [[0, 0]], [[1, 0, 0]], np.ones(1))
+    return Sample(sample.structure, sample.basis, lonely, sample.overlap)
+
+
+def waiting_label(start: Path) -> Sample:
+    deadline = time.monotonic() + 120
+    while not start.exists():
+        assert time.monotonic() < deadline, "nobody gave the signal"
+        time.sleep(0.01)
+    return toy_label(0.5)
+
+
+def dying_label() -> Sample:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def job(name: str, compute=toy_label, **arguments) -> LabelJob:
-    return LabelJob(name, compute, arguments or {"value": 0.5}, {"split": "train"})
+    return LabelJob(name, compute, arguments or ({"value": 0.5} if compute is toy_label else {}), {"split": "train"})
 
 
 def test_failures_are_rows_and_a_second_run_does_what_is_missing(tmp_path):
@@ -57,6 +81,33 @@ def test_nothing_to_do_starts_no_process(tmp_path, monkeypatch):
     assert run_campaign([job("a")], tmp_path)[0]["ok"]
 
 
-def test_a_mistake_in_the_program_is_not_hidden_as_a_row(tmp_path):
-    with pytest.raises(ZeroDivisionError, match="bug"):
-        run_campaign([job("a", failing_label, kind="bug")], tmp_path, workers=1)
+def test_a_matrix_that_is_not_hermitian_is_a_row(tmp_path):
+    rows = run_campaign([job("a", one_sided_label), job("b")], tmp_path, workers=1)
+    assert [row["ok"] for row in rows] == [False, True]
+    assert rows[0]["error"].startswith("NotHermitianError: ")
+    assert json.loads((tmp_path / "a.failed.json").read_text()) == rows[0]
+    assert not label_path(tmp_path, "a").exists()
+
+
+def test_a_mistake_in_the_program_stops_the_campaign_at_once(tmp_path):
+    """Others still run and many wait when the error arrives: it names its structure and nothing new is started."""
+    out, start = tmp_path / "labels", tmp_path / "start"
+    others = [job(f"b{k}", waiting_label, start=start) for k in range(12)]
+    jobs = [job("a"), job("broken", failing_label, kind="bug"), *others]
+    with pytest.raises(ZeroDivisionError, match="bug") as caught:
+        run_campaign(jobs, out, workers=2)
+    assert "while labelling broken" in caught.value.__notes__
+    start.touch()
+    for process in multiprocessing.active_children():
+        process.join(60)
+    finished = {path.stem for path in out.glob("*.h5")}
+    # Two were running and the pool holds a few more ready for its workers.
+    assert "a" in finished
+    assert "b11" not in finished
+    assert len(finished) < 8
+
+
+def test_a_killed_worker_is_explained(tmp_path):
+    with pytest.raises(BrokenProcessPool, match=r"one of 2 worker processes was killed.*fewer workers") as caught:
+        run_campaign([job("a"), job("b", dying_label), job("c")], tmp_path, workers=2)
+    assert isinstance(caught.value.__cause__, BrokenProcessPool)

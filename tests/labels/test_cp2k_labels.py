@@ -1,5 +1,6 @@
 import os
 import stat
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,6 +129,33 @@ def silent_binary(monkeypatch, tmp_path):
 def test_elements_without_settings_are_refused_before_the_run(silent_binary):
     with pytest.raises(LabelError, match="name no basis for N"):
         compute_labels(Atoms("CN", positions=[[0, 0, 0], [0, 0, 1.2]], cell=[6, 6, 6], pbc=True), Cp2kSettings((1, 1, 1)))
+
+
+def test_refused_settings_leave_no_folder(silent_binary, tmp_path, monkeypatch):
+    monkeypatch.setattr(cp2k.tempfile, "mkdtemp", lambda **_: pytest.fail("a folder was made"))
+    atoms = Atoms("CN", positions=[[0, 0, 0], [0, 0, 1.2]], cell=[6, 6, 6], pbc=True)
+    for directory in (None, tmp_path / "run"):
+        with pytest.raises(LabelError, match="name no basis for N"):
+            compute_labels(atoms, Cp2kSettings((1, 1, 1)), directory=directory)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("there", "keep_files", "stays"), [(True, False, True), (False, False, False), (False, True, True)])
+def test_only_a_folder_of_its_own_is_removed(silent_binary, tmp_path, monkeypatch, there, keep_files, stays):
+    """A run that succeeds at once; what it would read is beside the point."""
+    script = "#!/bin/sh\necho 'SCF run converged in 7 steps; PROGRAM ENDED' > label.out\n"
+    (tmp_path / "cp2k.psmp").write_text(script)
+    monkeypatch.setattr(cp2k, "read_basis_set", lambda *_: None)
+    monkeypatch.setattr(cp2k, "_read_output", lambda *_: SimpleNamespace(info={}))
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+    atoms = Atoms("C", cell=[6, 6, 6], pbc=True)
+    sample = compute_labels(atoms, Cp2kSettings((1, 1, 1)), directory=folder, keep_files=keep_files)
+    assert sample.info["scf_steps"] == 7
+    assert folder.exists() == stays
+    assert not there or (folder / "notes.txt").read_text() == "mine"
 
 
 def test_a_run_without_output_is_an_error(silent_binary, tmp_path):

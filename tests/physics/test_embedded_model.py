@@ -1,7 +1,10 @@
 """The embedded graphene model against stored CP2K bands, and what symmetry demands of its prediction."""
 
+import importlib
 import json
+import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ase.build import graphene
@@ -10,6 +13,7 @@ from ase_tracegrad import TraceGradCalculator, available_models, compute_bands, 
 from ase_tracegrad.demo import run_demo
 from ase_tracegrad.models import FOLDER
 from ase_tracegrad.structure import Structure
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -17,17 +21,35 @@ def calc():
     return TraceGradCalculator("graphene-pbe")
 
 
-def test_demo_runs_and_its_errors_are_those_of_the_card(tmp_path, capsys, calc):
+def test_demo_runs_and_its_errors_are_those_of_the_card(tmp_path, capsys, calc, monkeypatch):
+    monkeypatch.setattr(plt, "close", lambda *_: None)  # so that its pictures can be looked at
     figures = run_demo(tmp_path)
+    monkeypatch.undo()
     printed = capsys.readouterr().out
     assert calc.predictor.card.line in printed
-    assert (tmp_path / "bands.png").stat().st_size > 20_000
-    assert (tmp_path / "dos.png").stat().st_size > 10_000
+    check_pictures(figures["x1-005"])
+    assert (tmp_path / "bands.png").exists()
+    assert (tmp_path / "dos.png").exists()
     errors = calc.predictor.card.errors
     # One structure on a path against the whole test set on a mesh: the same size, not the same number.
     assert figures["x1-005"]["band_rmse"] < 3 * errors["primitive cell, strained"]["band_rmse"] + 0.3
     assert figures["x3-009"]["band_rmse"] < 3 * errors["displaced 3x3"]["band_rmse"] + 0.3
     assert figures["gap"]["kind"] == "semimetal"
+
+
+def check_pictures(figures: dict):
+    """The open figures: bands with CP2K's behind them and the errors below, and the density of states."""
+    (bands, errors), (dos,) = (plt.figure(number).axes for number in plt.get_fignums())
+    assert f"RMSE {figures['band_rmse']:.2f} meV, largest {figures['band_max']:.2f} meV" in bands.get_title()
+    assert [t.get_text() for t in bands.get_legend().get_texts()] == ["CP2K", "TraceGrad"]
+    assert [t.get_text() for t in errors.get_xticklabels()] == ["Γ", "M", "K", "Γ"]
+    assert bands.get_ylim() == (-20, 8)
+    assert len(bands.lines) >= 2 * 8  # at least the occupied and some empty bands of both
+    assert dos.get_title() == "graphene, primitive cell"
+    assert dos.get_xlim() == (-20, 8)
+    energies, weights = dos.lines[0].get_data()
+    assert weights[np.abs(energies).argmin()] < 0.1 * weights.max()  # the Dirac point
+    plt.close("all")
 
 
 @pytest.mark.parametrize("scale", [0.97, 1.0, 1.03])
@@ -49,11 +71,20 @@ def test_supercell_has_the_bands_of_the_primitive_cell(calc):
     assert np.abs(direct - folded)[:60].max() < 1e-3
 
 
-def test_the_reference_was_not_trained_on():
+def test_the_reference_was_not_trained_on(monkeypatch):
+    """The stored structures are those of the data set's rule, which keeps them for testing."""
+    monkeypatch.syspath_prepend(ROOT / "training")
+    rule = {item.name: item for item in importlib.import_module("graphene_structures").make_structures()}
+    monkeypatch.delitem(sys.modules, "graphene_structures")
     reference = json.loads((FOLDER / "graphene-pbe-reference.json").read_text())
-    assert {entry["name"] for entry in reference["structures"]} == {"x1-005", "x3-009"}
-    # The data set's rule keeps both for testing.
-    assert int("x3-009"[-1]) == 9
+    assert len(reference["structures"]) >= 2
+    for entry in reference["structures"]:
+        item = rule[entry["name"]]
+        assert item.split == "test"
+        assert np.allclose(entry["cell"], item.atoms.cell.array)
+        assert np.array_equal(entry["numbers"], item.atoms.numbers)
+        moved = (np.array(entry["positions"]) - item.atoms.positions) @ np.linalg.inv(entry["cell"])
+        assert np.abs(moved - np.round(moved)).max() < 1e-9  # CP2K's labels are wrapped into one cell
 
 
 def test_overlap_comes_from_the_checkpoint(calc, graphene_store):

@@ -18,5 +18,5 @@ def script(monkeypatch):
         return importlib.import_module(name)
 
     yield load
-    for name in ("train", "evaluate", "prepare_graphene", "graphene_structures"):
-        sys.modules.pop(name, None)
+    for path in TRAINING.glob("*.py"):
+        sys.modules.pop(path.stem, None)
