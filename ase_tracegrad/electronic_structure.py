@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,7 +31,6 @@ REDUCE_ABOVE = 24  # k-points
 INVERSION_ABOVE = 2500
 # The search for a band edge solves some hundred k-points more.
 REFINE_UP_TO = 256  # orbitals
-REFINED_TO = 1e-4  # fractions of the reciprocal vectors
 # Levels that touch at the Fermi level share their electrons, whichever of them noise puts lower.
 SHARING_WIDTH = 1e-3  # eV
 
@@ -122,22 +121,26 @@ class ElectronicStructure:
                 return (gap.vbm + gap.cbm) / 2
         return find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
 
-    def find_band_gap(self, kpts, *, edges=(), refine: bool | None = None, progress: bool = False) -> BandGap:
-        """The gap by electron count on kpts, a KMesh or (K, 3), and edges (E, 3).
+    def find_band_gap(self, mesh: KMesh, *, edges=(), refine: bool | None = None, progress: bool = False) -> BandGap:
+        """The gap by electron count on a mesh, or a list (kmesh.make_list), and at edges (E, 3), such as special points.
 
-        refine: follow the edges off a mesh to the extrema next to them; None: up to REFINE_UP_TO orbitals. A list
-        of k-points is taken as it is. Raises ValueError when the basis holds no empty band.
+        refine: follow the edges to the extrema next to them, which needs a mesh; None: on a mesh, up to REFINE_UP_TO
+        orbitals. Raises TypeError for bare k-points, ValueError to refine a list and when the basis holds no empty band.
         """
-        mesh = self.reduce(kpts) if isinstance(kpts, KMesh) else None
-        energies, points = self._solve_with(kpts if mesh is None else mesh.kpts, edges, progress)
+        if not isinstance(mesh, KMesh):
+            raise TypeError(f"expected a KMesh, from kmesh.make_mesh(size) or make_list(kpts); found {type(mesh).__name__}")
+        if refine and mesh.size is None:
+            raise ValueError("a list of k-points has no spacing to refine from: give a mesh, or refine=None")
+        mesh = self.reduce(mesh)
+        energies, points = self._solve_with(mesh.kpts, edges, progress)
         gap = find_band_gap(energies, points, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+        gap = replace(gap, periodic=bool(self.sample.structure.pbc.any()))
         hamiltonian = self.sample.hamiltonian
         if refine is None:
             refine = hamiltonian.n_orbitals <= REFINE_UP_TO
-        if mesh is None or mesh.size is None or not refine:
+        if mesh.size is None or not refine:
             return gap
-        step = self.dispersive / np.array(mesh.size)
-        return refine_band_gap(hamiltonian, self.sample.overlap, gap, step, resolution=REFINED_TO)
+        return refine_band_gap(hamiltonian, self.sample.overlap, gap, self.dispersive / np.array(mesh.size))
 
     def compute_dos(self, mesh: KMesh, grid, *, width: float, progress: bool = False) -> np.ndarray:
         """States per eV and cell, both spins, at the energies ``grid`` (G,) eV; width: Gaussian sigma in eV, 0: tetrahedra."""

@@ -183,6 +183,8 @@ def find_zero(bands: BandStructure, gap: BandGap | None) -> tuple[float, str]:
 def describe_gap(gap: BandGap, path) -> str:
     """One line: size, kind and place of the gap, k-points by their names where they have one."""
     at = [name_kpt(k, path) for k in (gap.k_vbm, gap.k_cbm, gap.k_direct)]
+    if not gap.periodic:
+        return gap.kind if gap.is_metal else f"gap {gap.gap:.3f} eV"
     if gap.n_filled is None:
         return "metal (a band is partly filled)"
     if not gap.is_metal:

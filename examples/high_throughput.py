@@ -7,6 +7,7 @@ from ase.build import graphene
 from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic_structure import ElectronicStructure
+from ase_tracegrad.kpoints import special_points
 
 
 def strained_sheets():
@@ -27,7 +28,9 @@ with ase.db.connect("sheets.db", append=False) as database:
     # An iterator: results come as they are ready, and only one batch of matrices is in memory.
     for atoms, sample in zip(structures, calc.predict(structures), strict=True):
         solved = ElectronicStructure(sample)
-        level, gap = solved.find_fermi_level(mesh), solved.find_band_gap(mesh.kpts)
+        # Special points of the lattice belong to the mesh: band edges like to be there. From them the edges are followed.
+        edges = special_points(atoms)
+        level, gap = solved.find_fermi_level(mesh, edges=edges), solved.find_band_gap(mesh, edges=edges)
         database.write(atoms, strain=atoms.info["strain"], fermi=level, direct_gap=gap.direct_gap)
 
 for row in ase.db.connect("sheets.db").select(sort="direct_gap"):

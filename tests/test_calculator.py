@@ -12,7 +12,7 @@ from ase.spectrum.dosdata import GridDOSData
 
 from ase_tracegrad import BlockMatrix, TraceGradCalculator, batching, compute_bands, compute_overlap
 from ase_tracegrad.batching import OutOfDomainWarning
-from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic.kmesh import make_list, make_mesh
 from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.nn.domain import UnsupportedStructureError
 from ase_tracegrad.structure import StructureError
@@ -165,6 +165,16 @@ def test_dos_holds_all_states(case, width):
     assert np.allclose(atoms.calc.dos(width=0.1).get_energies()[[0, -1]], [-30, 15])
 
 
+def test_the_gap_of_bare_kpts_is_refused():
+    atoms, _ = make_atoms("silicon")
+    structure = ElectronicStructure(atoms.calc.sample())
+    with pytest.raises(TypeError, match=r"make_mesh\(size\) or make_list"):
+        structure.find_band_gap([[0, 0, 0]])
+    assert structure.find_band_gap(make_list([[0, 0, 0]])).direct_gap > 0
+    with pytest.raises(ValueError, match="no spacing"):
+        structure.find_band_gap(make_list([[0, 0, 0]]), refine=True)
+
+
 def test_dos_needs_a_mesh():
     atoms, _ = make_atoms("silicon", kpts={"path": "GX", "npoints": 5})
     with pytest.raises(InputError, match="mesh"):
@@ -185,7 +195,7 @@ def test_fermi_level_of_a_metal_counts_electrons():
         level = metal.find_fermi_level(mesh, width=width)
         occupied = metal.occupations(metal.energies(mesh.kpts), level, width=width).sum(axis=1)
         assert mesh.weights @ occupied == pytest.approx(9, abs=0.02 if width == 0 else 1e-6)
-    assert metal.find_band_gap(mesh.kpts).kind == "metal"
+    assert metal.find_band_gap(mesh).kind == "metal"
 
 
 # -- card, warnings, errors ----------------------------------------------------------------------------
@@ -285,7 +295,7 @@ def test_electronic_structure_of_dft_labels(graphene_store):
     mesh = make_mesh(sample.info["settings"]["kpoints"])
     level = solved.find_fermi_level(mesh, width=1000 * BOLTZMANN)
     assert level == pytest.approx(sample.info["fermi_level"], abs=1e-5)
-    gap = solved.find_band_gap(mesh.kpts, edges=[[1 / 3, 1 / 3, 0]])
+    gap = solved.find_band_gap(mesh, refine=False, edges=[[1 / 3, 1 / 3, 0]])
     # CP2K's integration grid breaks the symmetry a little.
     assert gap.direct_gap < 2e-3
     assert np.allclose(gap.k_direct, [1 / 3, 1 / 3, 0])
@@ -304,7 +314,7 @@ def test_spinors_hold_one_electron_per_state():
     assert (scalar.spin_degeneracy, spinor.spin_degeneracy) == (2, 1)
     level = spinor.find_fermi_level(mesh)
     assert level == pytest.approx(scalar.find_fermi_level(mesh), abs=1e-9)
-    assert spinor.find_band_gap(mesh.kpts).gap == pytest.approx(scalar.find_band_gap(mesh.kpts).gap, abs=1e-9)
+    assert spinor.find_band_gap(mesh).gap == pytest.approx(scalar.find_band_gap(mesh).gap, abs=1e-9)
     occupations = spinor.occupations(spinor.energies(mesh.kpts), level)
     assert occupations.max() == 1
     assert mesh.weights @ occupations.sum(axis=1) == pytest.approx(8)

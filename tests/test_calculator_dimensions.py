@@ -47,10 +47,18 @@ def test_molecules_with_and_without_a_box(vacuum):
     atoms.calc = TraceGradCalculator(StandInPredictor())
     assert np.array_equal(atoms.calc.get_ibz_k_points(), [[0, 0, 0]])
     assert bandgap(atoms.calc)[0] == pytest.approx(atoms.calc.band_gap().gap)
+    assert atoms.calc.band_gap().kind == "closed shell"
     assert atoms.calc.get_occupation_numbers().sum() == 8
     assert atoms.calc.band_structure().energies.shape == (1, 1, 8)
     grid = np.linspace(-60, 60, 6001)
     assert np.trapezoid(atoms.calc.dos(grid).get_weights(), grid) == pytest.approx(16, abs=1e-3)
+
+
+def test_an_atom_with_a_partly_filled_level_is_no_metal():
+    atoms = molecule("C")
+    atoms.calc = TraceGradCalculator(StandInPredictor())
+    assert atoms.calc.band_gap().kind == "open shell"
+    assert "semimetal" not in str(atoms.calc.band_gap())
 
 
 def test_molecule_in_a_periodic_box():

@@ -10,6 +10,9 @@ from .eigen import solve_bloch
 from .kmesh import name_kpt
 from .occupations import check_electrons
 
+# Fractions of the reciprocal vectors: below this a step is lost in the rounding of the energies.
+FINEST_STEP = 1e-10
+
 
 @dataclass(frozen=True, eq=False)
 class BandGap:
@@ -18,7 +21,8 @@ class BandGap:
     direct_gap: smallest distance of the two bands at one k; vbm, cbm: band edges, eV; k_vbm, k_cbm,
     k_direct (3,) fractional: where they are; n_filled: filled bands, None when the last filled
     band is only partly filled (then gap = direct_gap = 0, and vbm = cbm is its highest energy);
-    tolerance: energies closer than this count as touching, eV; names: {name: (P, 3)} k-points with a name, for print.
+    tolerance: energies closer than this count as touching, eV; names: {name: (P, 3)} k-points with a name, for print;
+    periodic: False for a molecule, which has levels instead of bands.
     """
 
     gap: float
@@ -30,19 +34,25 @@ class BandGap:
     k_direct: np.ndarray
     n_filled: int | None
     tolerance: float
-    names: dict[str, np.ndarray] = field(default_factory=dict)
+    names: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    periodic: bool = True
 
     @property
     def kind(self) -> str:
-        """'insulator'; 'semimetal': valence and conduction band touch; 'metal': they overlap, or a band is partly filled."""
+        """'insulator'; 'semimetal': valence and conduction band touch; 'metal': they overlap, or a band is partly filled.
+
+        For a molecule 'closed shell', or 'open shell' where the highest level with electrons is partly filled.
+        """
+        if not self.periodic:
+            return "closed shell" if self.n_filled is not None and self.gap > self.tolerance else "open shell"
         if self.n_filled is None or self.gap < -self.tolerance:
             return "metal"
         return "insulator" if self.gap > self.tolerance else "semimetal"
 
     @property
     def is_metal(self) -> bool:
-        """Whether there is no gap: bands that are partly filled, overlap or touch."""
-        return self.kind != "insulator"
+        """Whether there is no gap: bands or levels that are partly filled, overlap or touch."""
+        return self.kind not in ("insulator", "closed shell")
 
     @property
     def is_direct(self) -> bool:
@@ -59,8 +69,11 @@ class BandGap:
 
     def __str__(self) -> str:
         def at(k):
-            return f"{self.name_kpt(k) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in k + 0.0) + ")"
+            return f"{self.name_kpt(k) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in np.round(k, 6) + 0.0) + ")"
 
+        if not self.periodic:
+            empty = "open shell: the highest level with electrons is partly filled"
+            return empty if self.is_metal else f"gap {self.gap:.4f} eV between the highest filled and the lowest empty level"
         if self.n_filled is None:
             return "metal: a band is partly filled at any position of the Fermi level"
         if self.kind == "semimetal" and self.is_direct:
@@ -116,27 +129,31 @@ def find_band_gap(energies, kpts, n_electrons: float, *, spin_degeneracy: int = 
 
 
 def refine_band_gap(
-    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, gap: BandGap, step, *, resolution: float = 1e-6
+    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, gap: BandGap, step, *, accuracy: float | None = None
 ) -> BandGap:
     """Follow the band edges of ``gap`` off the k-points it was found on, to the extrema next to them.
 
-    step: distance of those k-points in fractions of the reciprocal vectors, (3,) or one number; resolution: at
-    which step the search ends. A pattern search, which needs no derivatives and so ends in a Dirac cone as well
-    as on a smooth edge; it finds the extremum nearest to the start, not those of other valleys.
+    step: distance of those k-points in fractions of the reciprocal vectors, (3,) or one number; accuracy: the search
+    ends where no step changes an edge by more, eV, by default a tenth of the gap's tolerance. A pattern search, which
+    needs no derivatives and so ends in a Dirac cone as well as on a smooth edge; it finds the extremum nearest to the
+    start, not those of other valleys.
     """
     if gap.n_filled is None:
         return gap
+    accuracy = gap.tolerance / 10 if accuracy is None else accuracy
     step = np.broadcast_to(np.asarray(step, dtype=float), 3) * (hamiltonian.shifts != 0).any(axis=0)
-    if not np.isfinite(step).all() or (step < 0).any() or resolution <= 0:
-        raise ValueError(f"expected steps that are not negative and a positive resolution, found {step} and {resolution}")
-    if step.max() <= resolution:
+    if not np.isfinite(step).all() or (step < 0).any() or not accuracy > 0:
+        raise ValueError(f"expected steps that are not negative and a positive accuracy, found {step} and {accuracy}")
+    if step.max() <= FINEST_STEP:
         return gap
     offsets = np.array([o for o in np.ndindex(3, 3, 3) if all(s > 0 or n == 1 for n, s in zip(o, step, strict=True))]) - 1
     sums = BlochSum(hamiltonian, overlap)
     centers, scales = np.array([gap.k_vbm, gap.k_cbm, gap.k_direct]), np.ones(3)
     # One row per edge: its value is the smallest of (-valence, conduction, conduction - valence) around its center.
     signs = np.array([[-1, 0], [0, 1], [-1, 1]])
-    while (scales * step.max()).max() > resolution:
+    change = np.full(3, np.inf)
+    # In a cone the energy changes with the step, on a smooth edge with its square: no one step is fine enough for both.
+    while change.max() > accuracy and scales.max() * step.max() > FINEST_STEP:
         trials = centers[:, None] + offsets * step * scales[:, None, None]
         bands = solve_bloch(sums, trials.reshape(-1, 3)).energies
         edges = bands[:, gap.n_filled - 1 : gap.n_filled + 1].reshape(3, len(offsets), 2)
@@ -145,6 +162,7 @@ def refine_band_gap(
         # Stay unless somewhere is really lower, else rounding makes the search wander.
         middle = len(offsets) // 2
         best = np.where(values[np.arange(3), best] < values[:, middle] - 1e-12, best, middle)
+        change = np.ptp(values, axis=1)
         centers = trials[np.arange(3), best]
         scales = np.where(best == middle, scales / 2, scales)
     found = values[np.arange(3), best]

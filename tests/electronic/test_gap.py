@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.dft.bandgap import bandgap
@@ -8,6 +10,7 @@ from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.gap import find_band_gap, refine_band_gap
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import ElectronCountError
+from tests.electronic.lattice_models import graphene_model
 
 KPTS = np.array([[0, 0, 0], [0.25, 0, 0], [0.5, 0, 0.0]])
 
@@ -81,7 +84,34 @@ def test_refined_gap_finds_the_dirac_point(graphene):
     gap = refine_band_gap(*graphene, coarse, 1 / 4)
     assert gap.kind == "semimetal"
     assert abs(gap.gap) < 1e-4
-    assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-5
+    assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-4
+
+
+@pytest.mark.parametrize("steepness", [1.0, 30.0])
+def test_refinement_ends_by_energy_not_by_step(steepness):
+    """A Dirac cone however steep is followed until it has closed."""
+    h, s = graphene_model(hopping=-2.7 * steepness)
+    mesh = make_mesh((4, 4, 1))
+    gap = refine_band_gap(h, s, find_band_gap(compute_bands(h, s, mesh.kpts), mesh.kpts, 2), 1 / 4)
+    assert 0 <= gap.gap < 3e-4
+    assert gap.kind == "semimetal"
+
+
+def test_repr_and_print():
+    gap = find_band_gap([[-3.0, -1.0, 2.0], [-2.0, -0.4, 1.5], [-2.0, -0.2, 1.9]], KPTS + [0, 1.4e-17, -0.0], 4)
+    named = gap.with_names({"X": np.random.default_rng(0).normal(size=(48, 3))})
+    assert "names" not in repr(named)
+    assert len(repr(named)) < 300
+    assert "indirect from k = (0.5, 0, 0) to k = (0.25, 0, 0)" in str(gap)
+
+
+def test_a_molecule_has_levels():
+    open_shell = replace(find_band_gap([[-1.0, 0.0, 0.0]], KPTS[:1], 4), periodic=False)
+    assert (open_shell.kind, open_shell.is_metal) == ("open shell", True)
+    assert "partly filled" in str(open_shell)
+    closed = replace(find_band_gap([[-1.0, 0.0, 0.0]], KPTS[:1], 2), periodic=False)
+    assert (closed.kind, closed.is_metal) == ("closed shell", False)
+    assert str(closed) == "gap 1.0000 eV between the highest filled and the lowest empty level"
 
 
 def test_refined_gap_of_an_insulator():
@@ -92,7 +122,7 @@ def test_refined_gap_of_an_insulator():
     h = BlockMatrix.from_blocks(layout, {(0, 0, (0, 0, 0)): home, (0, 0, (1, 0, 0)): hop, (0, 0, (-1, 0, 0)): hop.conj().T})
     mesh = make_mesh((8, 1, 1), time_reversal=False)
     coarse = find_band_gap(compute_bands(h, None, mesh.kpts), mesh.kpts, 2)
-    gap = refine_band_gap(h, None, coarse, (1 / 8, 0, 0))
+    gap = refine_band_gap(h, None, coarse, (1 / 8, 0, 0), accuracy=1e-11)
     assert (gap.vbm, gap.cbm, gap.gap) == pytest.approx((-1.0, 1.0, 2.0), abs=1e-9)
     assert gap.k_vbm[0] % 1 == pytest.approx(0.53, abs=1e-5)
     assert gap.k_cbm[0] % 1 == pytest.approx(0.9, abs=1e-5)

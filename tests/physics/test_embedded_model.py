@@ -61,6 +61,16 @@ def test_dirac_point_is_degenerate(calc, scale):
     assert calc.band_gap(atoms=atoms, kpts=(6, 6, 1)).kind == "semimetal"
 
 
+@pytest.mark.parametrize("strain", [-0.02, 0.01, 0.02, 0.03])
+def test_uniaxial_strain_moves_the_dirac_point_but_does_not_open_it(calc, strain):
+    """Inversion and time reversal protect the touching point (Pereira et al., Phys. Rev. B 80, 045401 (2009))."""
+    atoms = graphene(a=2.46, vacuum=5.0)
+    atoms.set_cell(atoms.cell * [1 + strain, 1, 1], scale_atoms=True)
+    gap = calc.band_gap(atoms=atoms)
+    assert gap.kind == "semimetal"
+    assert 1e-3 < np.abs(np.abs(gap.k_direct[:2] % 1 - 0.5) - 1 / 6).max() < 0.03, "near K, not at it"
+
+
 def test_supercell_has_the_bands_of_the_primitive_cell(calc):
     """Folding: Gamma of a 3x3 cell holds Gamma, K and K' and six more of the primitive cell."""
     primitive = graphene(a=2.46, vacuum=5.0)
