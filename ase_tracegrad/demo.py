@@ -18,6 +18,8 @@ from .models import FOLDER
 
 REFERENCE = "-reference.json"  # ends the name of the file with the stored bands of a model
 ABOVE_FERMI = 3.0  # eV; states up to here count in the band error
+WINDOWS = ((-20, 8), (-3, 3))  # eV, of the pictures; a supercell has too many bands to show them all
+FINER = 4
 
 
 def run_demo(out="demo-output", model: str = "graphene-pbe") -> dict:
@@ -79,18 +81,31 @@ def _draw(calc: TraceGradCalculator, references: list[dict], out: Path):
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    from .plot import plot_comparison, plot_dos
+    from .plot import STYLE, plot_dos
+    from .plot_comparison import plot_comparison
 
-    reference = _reference(references[0])
-    atoms = _atoms(references[0])
-    bands = calc.band_structure(reference.path, atoms=atoms)
-    plot_comparison(bands, reference, error_window=(-np.inf, ABOVE_FERMI), window=(-20, 8), labels=("TraceGrad", "CP2K"))
-    plt.savefig(out / "bands.png")
-    density = calc.dos(width=0.15, kpts=(48, 48, 1), atoms=atoms)
-    axes = plot_dos(density, window=(-20, 8))
+    with plt.style.context(STYLE):
+        size = {"figsize": (3.9 * len(references), 5.6), "height_ratios": (4, 1), "layout": "constrained"}
+        figure, axes = plt.subplots(2, len(references), squeeze=False, sharex="col", **size)
+    for entry, window, pair in zip(references, WINDOWS, axes.T, strict=True):
+        reference = _reference(entry)
+        bands = calc.band_structure(_refine_path(reference.path), atoms=_atoms(entry))
+        choices = {"error_window": (-np.inf, ABOVE_FERMI), "window": window, "labels": ("TraceGrad", "CP2K")}
+        plot_comparison(bands, reference, axes=pair, **choices)
+        pair[0].set_title(entry["title"], loc="right", fontsize=9)
+    figure.savefig(out / "bands.png")
+    axes = plot_dos(calc.dos(width=0.0, kpts=(48, 48, 1), atoms=_atoms(references[0])), window=(-20, 8))
     axes.set_title("graphene, primitive cell")
-    plt.savefig(out / "dos.png")
+    axes.figure.savefig(out / "dos.png")
     plt.close("all")
+
+
+def _refine_path(path: BandPath) -> BandPath:
+    """FINER times as many k-points, with those of ``path`` among them: lines between few points would show false crossings."""
+    k = path.kpts
+    finer = [k[:-1] + (k[1:] - k[:-1]) * step / FINER for step in range(FINER)]
+    kpts = np.concatenate([np.stack(finer, axis=1).reshape(-1, 3), k[-1:]])
+    return BandPath(path.cell, kpts=kpts, special_points=path.special_points, path=path.path)
 
 
 def _atoms(entry: dict) -> Atoms:

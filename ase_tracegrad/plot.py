@@ -30,6 +30,7 @@ STYLE = {
 }
 WINDOW = (-10.0, 6.0)
 RIBBON = 0.022  # height of a fat band, as a share of the window
+LEGEND_ROOM = 1.2  # above the highest peak, so that no peak runs into the legend
 
 
 def plot_bands(
@@ -108,7 +109,7 @@ def plot_dos(
     with plt.style.context(STYLE):
         ax = ax if ax is not None else plt.subplots(figsize=(4.6, 3.0), layout="constrained")[1]
         energies, weights = np.asarray(dos.get_energies()) + shift, np.asarray(dos.get_weights())
-        top = 1.08 * weights[_inside(energies, window)].max(initial=0.0) or 1.0
+        top = (1.08 if upright else LEGEND_ROOM) * weights[_inside(energies, window)].max(initial=0.0) or 1.0
         filled = energies <= shift
         units = "states / (eV cell)"
         if upright:
@@ -136,41 +137,6 @@ def plot_bands_and_dos(
         plot_bands(bands, gap=gap, window=window, ax=left)
         plot_dos(dos, shift=bands.reference - find_zero(bands, gap)[0], window=window, ax=right, upright=True)
     return left, right
-
-
-def plot_comparison(
-    predicted: BandStructure,
-    reference: BandStructure,
-    *,
-    error_window: Sequence[float] = (-np.inf, 3.0),
-    window: Sequence[float] = WINDOW,
-    labels: Sequence[str] = ("prediction", "DFT"),
-) -> tuple[Axes, Axes]:
-    """Predicted bands over reference bands and, below, the difference of the states in ``error_window``.
-
-    Both on the same k-points, energies absolute, from one energy zero: the reference's Fermi level.
-    error_window: lowest and highest energy of the states that count, eV from there.
-    """
-    first, second = _common_bands(predicted, reference)
-    error, inside = _differences(first, second - reference.reference, reference.reference, error_window)
-    with plt.style.context(STYLE):
-        _, (ax, below) = plt.subplots(2, 1, figsize=(4.6, 5.6), height_ratios=(4, 1), sharex=True, layout="constrained")
-        _draw_lines(ax, reference, reference.reference, color=GREY, label=labels[1], linewidth=3.2, alpha=0.75)
-        _draw_lines(ax, predicted, reference.reference, color=ORANGE, label=labels[0], linewidth=1.1)
-        _dress_path(ax, predicted)
-        _dress_energy(ax, window, "E_F")
-        ax.legend(loc="upper right", fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
-        rmse, largest = np.sqrt(np.mean(error[inside] ** 2)), np.abs(error[inside]).max()
-        low, high = error_window
-        states = f"E < $E_F$ + {high:g} eV" if np.isinf(low) else f"{low:g} to {high:g} eV"
-        ax.set_title(f"RMSE {_milli(rmse)}, largest {_milli(largest)} ({states})", fontsize=9)
-        x = predicted.path.get_linear_kpoint_axis()[0]
-        below.plot(np.broadcast_to(x[:, None], error.shape)[inside], 1000 * error[inside], ".", color=ORANGE, markersize=3)
-        below.axhline(0.0, color=GREY, linewidth=0.8)
-        bound = 1.15 * 1000 * largest or 1.0
-        below.set(ylabel="error (meV)", ylim=(-bound, bound))
-        _dress_path(below, predicted)
-    return ax, below
 
 
 def find_zero(bands: BandStructure, gap: BandGap | None) -> tuple[float, str]:
@@ -265,20 +231,6 @@ def _mark_edges(ax: Axes, bands: BandStructure, gap: BandGap, zero: float):
         energies = bands.energies[0, :, band]
         at = np.nonzero(np.abs(energies - edge) < 1e-3)[0]
         ax.plot(x[at], energies[at] - zero, "o", color=color, markersize=4.5, zorder=3)
-
-
-def _common_bands(predicted: BandStructure, reference: BandStructure) -> tuple[np.ndarray, np.ndarray]:
-    first, second = predicted.path.kpts, reference.path.kpts
-    if first.shape != second.shape or np.abs(first - second).max() > 1e-6:
-        raise ValueError(f"bands can be compared on the same k-points only; found paths of {len(first)} and {len(second)} points")
-    n = min(predicted.energies.shape[2], reference.energies.shape[2])
-    return predicted.energies[0, :, :n], reference.energies[0, :, :n]
-
-
-def _differences(predicted, reference_from_zero, zero: float, error_window) -> tuple[np.ndarray, np.ndarray]:
-    """Differences (K, n) in eV and which states lie in the window, by their reference energy."""
-    inside = _inside(reference_from_zero, error_window)
-    return predicted - zero - reference_from_zero, inside
 
 
 def _inside(energies: np.ndarray, window: Sequence[float]) -> np.ndarray:

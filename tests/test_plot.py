@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ase.build import molecule
-from ase.spectrum.band_structure import BandStructure
 
 from ase_tracegrad import TraceGradCalculator, plot
 from tests.calculator_cases import make_atoms
@@ -88,29 +87,6 @@ def test_dos_names_its_zero_and_units(sheet):
     assert "E_F" in axes.get_xlabel()
     assert "states / (eV cell)" in axes.get_ylabel()
     assert "E_{VBM}" in plot.plot_dos(sheet.dos(), shift=0.7).get_xlabel()
-
-
-def test_comparison_states_the_error_in_the_window(sheet):
-    reference = sheet.band_structure("GMK", npoints=30)
-    shifted = reference.energies + 0.004
-    shifted[0, :, -1] += 1.0
-    predicted = BandStructure(reference.path, shifted, reference=reference.reference + 0.004)
-    axes, below = plot.plot_comparison(predicted, reference)
-    assert axes.get_title() == "RMSE 4.00 meV, largest 4.00 meV (E < $E_F$ + 3 eV)"
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["DFT", "prediction"]
-    errors = below.lines[0].get_ydata()
-    assert np.allclose(errors, 4.0)
-    assert "meV" in below.get_ylabel()
-    wide, _ = plot.plot_comparison(predicted, reference, error_window=(-30, np.inf))
-    assert "largest 1004.00 meV" in wide.get_title()
-
-
-def test_comparison_refuses_other_kpts_and_empty_windows(sheet):
-    reference = sheet.band_structure("GMK", npoints=30)
-    with pytest.raises(ValueError, match="same k-points"):
-        plot.plot_comparison(sheet.band_structure("GMK", npoints=20), reference)
-    with pytest.raises(ValueError, match="no states in the window -900 to -800 eV"):
-        plot.plot_comparison(reference, reference, error_window=(-900, -800))
 
 
 def test_a_window_without_states_is_refused(sheet):
