@@ -43,7 +43,7 @@ def test_fat_bands(case):
 def test_fat_bands_at_the_touching_point_are_p():
     atoms, _ = make_atoms("graphene")
     _, shares = atoms.calc.fat_bands("GK", 2, by="orbital")
-    assert np.allclose(shares["C p 0"][-1, 3:5], 1.0)
+    assert np.allclose(shares["C p_z"][-1, 3:5], 1.0)
 
 
 @pytest.mark.parametrize("method", ["mulliken", "loewdin"])

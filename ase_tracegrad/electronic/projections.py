@@ -20,6 +20,14 @@ LETTERS = "spdfghik"
 KPTS_AT_ONCE = 32
 
 
+# Of the harmonics m = -l..l (docs/conventions.md), from p on.
+DIRECTIONS = {
+    "p": ("y", "z", "x"),
+    "d": ("xy", "yz", "z2", "xz", "x2-y2"),
+    "f": ("y(3x2-y2)", "xyz", "yz2", "z3", "xz2", "z(x2-y2)", "x(x2-3y2)"),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class OrbitalGroups:
     """Sets of orbitals that together hold every orbital once.
@@ -54,6 +62,16 @@ def group_orbitals(layout: OrbitalLayout, symbols, by: str = "element", *, n_spi
     distinct = list({tuple(label.items()): label for label in labels}.values())
     members = np.array([[float(label == group) for label in labels] for group in distinct])
     return OrbitalGroups(tuple(distinct), np.tile(members, n_spin))
+
+
+def name_group(label: dict[str, str]) -> str:
+    """One of OrbitalGroups.labels in words: 'C', 'C 3', 'C p', 'C p_z'; orbitals beyond f by their m: 'C g_-4'."""
+    words = [label[key] for key in ("element", "atom") if key in label]
+    if "l" in label:
+        l, m = label["l"], label.get("m")
+        names = DIRECTIONS.get(l)
+        words.append(l if m is None or l == "s" else f"{l}_{names[int(m) + len(names) // 2] if names else m}")
+    return " ".join(words)
 
 
 def compute_shares(coefficients: np.ndarray, overlap: np.ndarray | None, method: Population = "mulliken") -> np.ndarray:

@@ -9,6 +9,7 @@ from ase_tracegrad.electronic.projections import (
     compute_populations,
     compute_shares,
     group_orbitals,
+    name_group,
     project_bonds,
     project_states,
 )
@@ -93,3 +94,13 @@ def test_graphene_atoms_are_alike():
     groups = group_orbitals(h.layout, ["C", "C"], "atom")
     populations = compute_populations(h, s, make_mesh((6, 6, 1), gamma=True), 2, groups)
     assert populations == pytest.approx([1, 1])
+
+
+def test_groups_in_words():
+    layout = OrbitalLayout(((0, 1, 2, 4),))
+    words = [name_group(label) for label in group_orbitals(layout, ["C"], "orbital").labels]
+    assert words[:9] == ["C s", "C p_y", "C p_z", "C p_x", "C d_xy", "C d_yz", "C d_z2", "C d_xz", "C d_x2-y2"]
+    assert words[9] == "C g_-4"
+    assert len(set(words)) == layout.total
+    assert [name_group(label) for label in group_orbitals(layout, ["C"], "shell").labels] == ["C s", "C p", "C d", "C g"]
+    assert name_group(group_orbitals(layout, ["C"], "atom").labels[0]) == "C 0"
