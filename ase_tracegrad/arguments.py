@@ -11,17 +11,30 @@ class CommandError(ValueError):
 
 def read_structures(name: str) -> list:
     """All structures that 'file' or 'file@index' means; CommandError if ASE cannot read them."""
-    from ase.io import read
-
     file = Path(name.rsplit("@", 1)[0] if "@" in name and not Path(name).exists() else name)
     if not file.is_file():
         raise CommandError(f"no structure file {file}")
+    from ase.io import read  # seconds on a cold disk: not for a misspelt name
+
     try:
         found = read(name)
     except Exception as error:
+        count = _count_structures(file) if str(file) != name else 0
+        if count:
+            raise CommandError(f"{name} cannot be read: {file} holds {count} structure(s), counted from 0") from error
         # ASE's readers raise whatever their parsers meet; to the user it is one thing.
         raise CommandError(f"{name} cannot be read as a structure: {type(error).__name__}: {error}") from error
     return found if isinstance(found, list) else [found]
+
+
+def _count_structures(file: Path) -> int:
+    """How many structures a file holds; 0 if it cannot be read."""
+    from ase.io import read
+
+    try:
+        return len(read(file, ":"))
+    except Exception:
+        return 0
 
 
 def name_structures(files: list[str]) -> dict:

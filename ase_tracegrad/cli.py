@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import __version__
 from .arguments import CommandError, attach, check_folder, check_grouping, check_picture, name_structures, parse_window
 from .model_commands import models_app
 from .replace_file import replace_file, replace_text
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Bands, density of states and gaps from predicted Kohn-Sham Hamiltonians.",
 )
 app.add_typer(models_app, name="models")
 
@@ -36,13 +35,13 @@ Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded m
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")]
 Dtype = Annotated[str, typer.Option(help="Precision of the network: float32 or float64.")]
 Kpts = Annotated[str | None, typer.Option(help="Mesh '12,12,1', or a density in points per 1/Angstrom '5.0'.")]
+Width = Annotated[float | None, typer.Option(min=0.0, help="Gaussian sigma in eV; default: linear tetrahedra, a molecule 0.1.")]
 Window = Annotated[str, typer.Option(help="Lowest and highest energy in the picture, eV.")]
 
 
 def main(arguments: list[str] | None = None):
-    """Run the command line and leave with its exit code."""
-    from ase.calculators.calculator import CalculatorError
-
+    """Run the command line and leave with its exit code; without arguments it prints its help."""
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = _show_warning
@@ -50,13 +49,17 @@ def main(arguments: list[str] | None = None):
             code = app(args=arguments, prog_name="tracegrad", standalone_mode=False)
         except KeyboardInterrupt:
             sys.exit(130)
-        except (ValueError, OSError, MemoryError, CalculatorError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             _complain(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error))
         except Exception as error:
-            # Typer's own complaints about options and arguments; anything else is a bug and shows its traceback.
-            if not hasattr(error, "format_message"):
+            # Typer's own complaints about options and arguments, and ASE's; anything else is a bug and shows its traceback.
+            if hasattr(error, "format_message"):
+                _complain(error.format_message())
+            from ase.calculators.calculator import CalculatorError
+
+            if not isinstance(error, CalculatorError):
                 raise
-            _complain(error.format_message())
+            _complain(str(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -67,6 +70,17 @@ def _complain(message: str):
 
 def _show_warning(message, *_, **__):
     print("tracegrad: warning: " + " ".join(str(message).split()), file=sys.stderr)
+
+
+def _show_version(wanted: bool):
+    if wanted:
+        typer.echo(f"ase_tracegrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tracegrad(version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True)] = False):
+    """Bands, density of states and gaps from predicted Kohn-Sham Hamiltonians."""
 
 
 @app.command()
@@ -108,7 +122,7 @@ def dos(
     structure: Structure,
     model: Model = "graphene-pbe",
     kpts: Kpts = None,
-    width: Annotated[float, typer.Option(min=0.0, help="Gaussian sigma in eV; 0: linear tetrahedra.")] = 0.1,
+    width: Width = None,
     out: Annotated[Path, typer.Option(help="Picture (.png, .pdf, .svg); the numbers go beside it as .json.")] = Path("dos.png"),
     by: Annotated[str | None, typer.Option(help="Also that of each atom, element, shell or orbital (Mulliken).")] = None,
     window: Window = "-10,6",
@@ -120,6 +134,7 @@ def dos(
     check_grouping("--by", by)
     limits = parse_window(window)
     atoms = attach(structure, model, device, dtype, kpts)
+    width = (0.0 if atoms.pbc.any() else 0.1) if width is None else width
     numbers: dict = {}
     if by is None:
         result = atoms.calc.dos(width=width, progress=True)

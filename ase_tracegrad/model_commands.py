@@ -18,7 +18,7 @@ def models(context: typer.Context):
 def list_models():
     """One line per model."""
     from .models import available_models, find_model
-    from .nn.checkpoint import read_header
+    from .nn.checkpoint_header import read_header
 
     for name in available_models():
         typer.echo(read_header(find_model(name))[0].line)
@@ -28,7 +28,7 @@ def list_models():
 def show_model(model: Annotated[str, typer.Argument(help="Name or path.")]):
     """The whole model card."""
     from .models import find_model
-    from .nn.checkpoint import read_header
+    from .nn.checkpoint_header import read_header
 
     typer.echo(str(read_header(find_model(model))[0]))
 

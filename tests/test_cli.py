@@ -224,7 +224,7 @@ WRONG = {
     "text file": (("gap", "text.xyz"), "text.xyz cannot be read as a structure"),
     "binary file": (("gap", "noise.cif"), "noise.cif cannot be read as a structure"),
     "empty file": (("gap", "empty.traj"), "empty.traj cannot be read as a structure"),
-    "frame out of range": (("gap", "many.traj@7"), "cannot be read"),
+    "frame out of range": (("gap", "many.traj@7"), "many.traj@7 cannot be read: many.traj holds 2 structure(s), counted from 0"),
     "several frames": (("gap", "many.traj@:"), "2 structures; pick one"),
     "unknown model": (("gap", "sheet.xyz", "--model", "grafene"), "no model named 'grafene'"),
     "missing checkpoint": (("gap", "sheet.xyz", "--model", "no/model.safetensors"), "no model file"),
@@ -257,6 +257,8 @@ WRONG = {
     "unknown option": (("gap", "sheet.xyz", "--kpoints", "3"), "--kpoints"),
     "unknown command": (("band", "sheet.xyz"), "band"),
     "no structure": (("gap",), "STRUCTURE"),
+    "empty path": (("bands", "sheet.xyz", "--path", ""), "expected special points"),
+    "few points": (("bands", "sheet.xyz", "--path", "GMKG", "--npoints", "3"), "npoints=3 is too few"),
 }
 
 
@@ -276,6 +278,27 @@ def test_wrong_input_is_one_line_and_code_2(case, tracegrad, here, model_file):
     assert set(here.iterdir()) == before, "nothing half-finished is left behind"
 
 
+def test_version(tracegrad):
+    assert tracegrad("--version")[:2] == (0, f"ase_tracegrad {ase_tracegrad.__version__}\n")
+
+
+def test_a_molecule_for_a_model_of_crystals_is_named(tracegrad, here, model_file):
+    lonely = graphene(a=3.2)
+    lonely.pbc, lonely.cell = False, None
+    write("lonely.xyz", lonely, format="xyz")
+    code, _, err = tracegrad("gap", "lonely.xyz", "-m", model_file)
+    assert code == 0
+    assert "warning: the structure is not periodic: the file has no cell or pbc" in err
+
+
+def test_dos_by_tetrahedra_where_there_are_bands(tracegrad, here, model_file):
+    sums = []
+    for width in ([], ["--width", 0]):
+        tracegrad("dos", "sheet.xyz", "-m", model_file, "--kpts", "2,2,1", *width)
+        sums.append(json.loads(Path("dos.json").read_text())["dos"])
+    assert sums[0] == sums[1]
+
+
 def test_a_bug_is_not_dressed_up_as_wrong_input(monkeypatch, here, model_file):
     monkeypatch.setattr(TraceGradCalculator, "band_gap", lambda *_, **__: {}["bug"])
     with pytest.raises(KeyError):
@@ -285,5 +308,8 @@ def test_a_bug_is_not_dressed_up_as_wrong_input(monkeypatch, here, model_file):
 def test_installed_command(here):
     result = subprocess.run([TRACEGRAD, "gap", "nowhere.xyz"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (2, "", "tracegrad: error: no structure file nowhere.xyz\n")
-    shown = subprocess.run([TRACEGRAD, "--help"], capture_output=True, text=True, check=True).stdout
+    shown, plain = (
+        subprocess.run([TRACEGRAD, *arguments], capture_output=True, text=True, check=True).stdout for arguments in (["--help"], [])
+    )
+    assert plain == shown
     assert all(command in shown for command in ("bands", "dos", "gap", "symmetry", "predict", "info", "models"))

@@ -32,6 +32,12 @@ def test_command_line_help_is_light():
     assert not modules_after("import ase_tracegrad.cli") & {*HEAVY, "ase"}
 
 
+def test_cheap_commands_stay_cheap():
+    run = "from ase_tracegrad.cli import main\ntry: main({!r})\nexcept SystemExit: pass"
+    assert not modules_after(run.format(["models"])) & {"torch", "e3nn", "ase"}
+    assert not modules_after(run.format(["gap", "nowhere.xyz"])) & {*HEAVY, "ase"}
+
+
 def test_public_names():
     assert set(ase_tracegrad.__all__) == {*ase_tracegrad._HOME, "__version__"}
     for name in ase_tracegrad.__all__:

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.spectrum.band_structure import BandStructure
 
 from ase_tracegrad import TraceGradCalculator, plot
 from tests.calculator_cases import make_atoms

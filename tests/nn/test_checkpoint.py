@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from ase_tracegrad import __version__
 from ase_tracegrad.basis import AtomicBasis, Basis, GaussianRadial, Shell
 from ase_tracegrad.nn.card import ModelCard
-from ase_tracegrad.nn.checkpoint import CheckpointError, load_checkpoint, read_header, save_checkpoint
+from ase_tracegrad.nn.checkpoint import load_checkpoint, save_checkpoint
+from ase_tracegrad.nn.checkpoint_header import CheckpointError, read_header
 from ase_tracegrad.nn.predictor import Predictor
 from tests.nn.synthetic import make_predictor
 

@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from ase_tracegrad.io.store import StoreWriter
-from ase_tracegrad.nn.checkpoint import read_header
+from ase_tracegrad.nn.checkpoint_header import read_header
 from ase_tracegrad.nn.predictor import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
