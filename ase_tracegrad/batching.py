@@ -1,7 +1,6 @@
 """Many structures through a network: batches of bounded memory, halved when they do not fit."""
 
 import logging
-import warnings
 from collections.abc import Iterable, Iterator, Sequence, Sized
 
 import numpy as np
@@ -12,6 +11,7 @@ from .graph import build_graph
 from .io.sample import Sample
 from .overlap import compute_overlap
 from .structure import Structure
+from .warn import warn_caller
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,11 @@ def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list
 
 
 def _check(predictor, structure: Structure):
-    for reason in predictor.check(structure):
-        warnings.warn(f"outside the training domain of {predictor.card.name}: {reason}", OutOfDomainWarning, stacklevel=4)
+    reasons = predictor.check(structure)
+    if reasons and not structure.pbc.any():
+        warn_caller("the structure is not periodic: the file has no cell or pbc, or it is a molecule", OutOfDomainWarning)
+    for reason in reasons:
+        warn_caller(f"outside the training domain of {predictor.card.name}: {reason}", OutOfDomainWarning)
 
 
 def _count_elements(predictor, structure: Structure) -> int:
