@@ -17,7 +17,7 @@ SpinKind = Literal["none", "spinor"]
 BlockKey = tuple[int, int, tuple[int, int, int]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BlockMatrix:
     """A real-space matrix as one flat array of blocks.
 
@@ -106,6 +106,11 @@ class BlockMatrix:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def __repr__(self) -> str:
+        size = f"{self.layout.n_atoms} atoms, {self.n_orbitals} orbitals, {len(self)} blocks"
+        spin = "" if self.spin == "none" else f", {self.spin}"
+        return f"BlockMatrix({size}{spin}, largest {np.abs(self.values).max(initial=0.0):.4g})"
 
     def block(self, i: int, j: int, shift=(0, 0, 0)) -> np.ndarray:
         """The block (i, j, R); KeyError if it is not stored."""

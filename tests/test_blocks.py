@@ -175,3 +175,10 @@ def test_matrices_of_different_structures_do_not_mix(make_matrix):
 
 def test_single_precision_is_stored_as_double():
     assert BlockMatrix(LAYOUT, [[0, 0]], [[0, 0, 0]], np.zeros(16, np.float32)).values.dtype == np.float64
+
+
+def test_repr_is_one_line(make_matrix):
+    matrix = make_matrix()
+    text = f"BlockMatrix(2 atoms, {matrix.n_orbitals} orbitals, {len(matrix)} blocks, largest {np.abs(matrix.values).max():.4g})"
+    assert repr(matrix) == text
+    assert "spinor" in repr(make_matrix(spin="spinor"))
