@@ -3,7 +3,7 @@
     python benchmarks/kspace.py [--cases path mesh irreducible dense window tetrahedron] [--sizes 26 208 936 1664] [--out FILE]
 
 H(R) and S(R) are CP2K's of the two-atom cell (tests/data), repeated n x n for the larger sizes. Every
-program gets the same matrices and the same k-points, and each case says how far the answers differ.
+program gets the same matrices and the same k-points, and each case says how far the answers differ. Needs sisl: pip install sisl
 """
 
 import argparse

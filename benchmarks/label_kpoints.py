@@ -3,6 +3,7 @@
 python benchmarks/label_kpoints.py        # about two minutes, needs CP2K
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ OUT = Path(__file__).parent / "results" / "label_kpoints.json"
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     atoms = graphene(a=2.46)
     atoms.cell[2] = [0, 0, 10.0]
     atoms.pbc = True

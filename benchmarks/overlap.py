@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts its threads
 
 import numpy as np
-import pyscf
+import pyscf  # with the tests: pip install ".[test]"
 from ase.build import graphene
 from measure import describe_machine, fastest, write_result
 from pyscf import gto

@@ -26,7 +26,10 @@ def to_sisl(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: St
 
     Orbitals carry no radial functions, only their number and the reach of the matrix. Spinors become spin-orbit matrices.
     """
-    import sisl
+    try:
+        import sisl
+    except ImportError:
+        raise ImportError("this needs the package sisl: pip install sisl") from None
 
     shifts = np.vstack([m.shifts for m in (hamiltonian, overlap) if m is not None])
     reach = float(max(m.distances(structure.positions, structure.cell).max() for m in (hamiltonian, overlap) if m is not None))
