@@ -3,7 +3,6 @@
 import copy
 import difflib
 import math
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,11 @@ from .electronic.space_group import find_space_group
 from .electronic.symmetry import symmetrize
 from .electronic_structure import ElectronicStructure
 from .io.sample import Sample
-from .kpoints import normalise_kpts, special_points
+from .kpoints import check_kpts_form, normalise_kpts, special_points
 from .models import available_models, find_model
 from .reciprocal import ReciprocalSpace
 from .structure import Structure
+from .warn import warn_caller
 
 if TYPE_CHECKING:
     from .nn.predictor import Predictor
@@ -100,8 +100,10 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         for key in parameters:
             if key not in self.default_parameters:
                 near = difflib.get_close_matches(key, self.default_parameters, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise InputError(f"unknown parameter {key!r}{hint} Known: {', '.join(self.default_parameters)}")
+        for key in {"kpts", "fermi_kpts"} & set(parameters):
+            check_kpts_form(parameters[key])
         width = parameters.get("width", 0.0)
         if not (isinstance(width, (int, float, np.number)) and 0 <= width < math.inf):
             raise InputError(f"width must be zero or a positive energy in eV, found {width!r}")
@@ -121,11 +123,8 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     def calculate(self, atoms=None, properties=(), system_changes=all_changes):
         """ASE's entry: electronic results for properties=(), otherwise what is asked for."""
         atoms = self._current_atoms(atoms)
-        missing = [p for p in properties if p not in self.implemented_properties and p not in ELECTRONIC]
-        if missing:
-            raise PropertyNotImplementedError(
-                f"{', '.join(missing)}: TraceGrad predicts a Hamiltonian; pass potential=<ASE calculator> for these"
-            )
+        for name in properties:
+            self._check_property(name)
         if self.check_state(atoms):
             self.results = {}
         if atoms is not self.atoms:
@@ -135,6 +134,17 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
                 self.results[name] = self.potential.get_property(name, self.atoms.copy())
         if not properties or set(properties) & set(ELECTRONIC):
             self._calculate_bands()
+
+    def get_property(self, name, atoms=None, allow_calculation=True):
+        """ASE's entry of get_forces() and the like; PropertyNotImplementedError says what would provide them."""
+        self._check_property(name)
+        return super().get_property(name, atoms, allow_calculation)
+
+    def _check_property(self, name: str):
+        if name in self.implemented_properties or name in ELECTRONIC:
+            return
+        hint = "pass potential=<ASE calculator>, which provides it" if self.potential is None else "nor does its potential"
+        raise PropertyNotImplementedError(f"{name}: TraceGrad predicts a Hamiltonian and has no {name}; {hint}")
 
     def _calculate_bands(self):
         if "eigenvalues" in self.results:
@@ -171,9 +181,9 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         self.calculate(atoms)
         if not self._energy_warning_given:
             self._energy_warning_given = True
-            warnings.warn(
+            warn_caller(
                 "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (potential=<ASE calculator> gives one)",
-                stacklevel=3,
+                UserWarning,
             )
         return math.nan
 
@@ -227,11 +237,11 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     # -- reciprocal space ------------------------------------------------------------------------
 
     def _fermi_level(self, atoms) -> float:
+        mesh = self._mesh(self.parameters["fermi_kpts"], self._checked_atoms(atoms), "fermi_kpts")
         sample = self.sample(atoms)
         choice = (self.parameters["fermi_kpts"], self.parameters["width"])
         if self._fermi is not None and self._fermi[0] is sample and equal(self._fermi[1], choice):
             return self._fermi[2]
-        mesh = self._mesh(self.parameters["fermi_kpts"], atoms, "fermi_kpts")
         level = ElectronicStructure(sample).find_fermi_level(mesh, edges=special_points(atoms), width=self.parameters["width"])
         self._fermi = (sample, choice, level)
         return level

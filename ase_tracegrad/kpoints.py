@@ -3,6 +3,7 @@
 Fractions of the reciprocal cell throughout.
 """
 
+import difflib
 import itertools
 import warnings
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from ase.calculators.calculator import InputError, kpts2sizeandoffsets
 from ase.cell import Cell
-from ase.dft.kpoints import BandPath, monkhorst_pack
+from ase.dft.kpoints import BandPath, monkhorst_pack, parse_path_string
 
 from .electronic.kmesh import KMesh, make_list, make_mesh
 
 FORMS = "(n1, n2, n3), a density in points per 1/Angstrom, an array (K, 3), a dict or a BandPath"
+LIST_KEYS = {"kpts", "__ase_objtype__"}
+PATH_KEYS = {"path", "npoints", "density", "special_points", "eps"}
+MESH_KEYS = {"size", "density", "gamma", "even"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,16 @@ def normalise_kpts(kpts, atoms) -> KPoints:
     return KPoints(_list_of_points(array))
 
 
+def check_kpts_form(kpts):
+    """InputError for kpts that are wrong in any cell; normalise_kpts finds the rest, such as paths this lattice has not."""
+    if isinstance(kpts, (float, np.floating)):
+        kpts = {"density": float(kpts)}
+    if isinstance(kpts, dict):
+        _check_keys(kpts)
+    if not (isinstance(kpts, dict) and {"path", "density"} & set(kpts)):
+        normalise_kpts(kpts, None)
+
+
 def _as_array(kpts) -> np.ndarray:
     try:
         array = np.asarray(kpts)
@@ -66,29 +80,31 @@ def _as_array(kpts) -> np.ndarray:
 
 def _from_dict(kpts: dict, atoms) -> KPoints:
     """{'kpts'}, {'path', 'npoints' | 'density', 'special_points'} or {'size' | 'density', 'gamma', 'even'}."""
+    _check_keys(kpts)
+    if "kpts" in kpts:
+        return KPoints(_list_of_points(kpts["kpts"]))
+    if "path" in kpts:
+        return normalise_kpts(_ase_path(atoms.cell, atoms.pbc, **kpts), atoms)
+    size, offsets = kpts2sizeandoffsets(atoms=atoms, **kpts)
+    return _mesh(size, np.asarray(offsets))
+
+
+def _check_keys(kpts: dict):
     keys = set(kpts)
-    allowed = (
-        {"kpts", "__ase_objtype__"}
-        if "kpts" in keys and "path" not in keys
-        else {"path", "npoints", "density", "special_points", "eps"}
-        if "path" in keys
-        else {"size", "density", "gamma", "even"}
-    )
+    for unknown in sorted(keys - LIST_KEYS - PATH_KEYS - MESH_KEYS, key=str):
+        near = difflib.get_close_matches(str(unknown), PATH_KEYS | MESH_KEYS | {"kpts"}, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"kpts: unknown key {unknown!r}: {hint}A mesh has {sorted(MESH_KEYS)}, a path {sorted(PATH_KEYS)}")
+    allowed = PATH_KEYS if "path" in keys else LIST_KEYS if "kpts" in keys else MESH_KEYS
     if keys - allowed:
         raise InputError(
             f"kpts: {sorted(keys - allowed)} cannot stand beside {sorted(keys & allowed)}; allowed there: {sorted(allowed)}"
         )
-    if "kpts" in keys:
-        return KPoints(_list_of_points(kpts["kpts"]))
-    if "path" in keys:
-        return normalise_kpts(_ase_path(atoms.cell, atoms.pbc, **kpts), atoms)
     if {"size", "density"} <= keys:
         raise InputError("kpts: give either 'size' or 'density', not both")
     density = kpts.get("density", 1.0)
-    if not (np.isfinite(density) and density > 0):
-        raise InputError(f"kpts: a density must be positive, found {density}")
-    size, offsets = kpts2sizeandoffsets(atoms=atoms, **kpts)
-    return _mesh(size, np.asarray(offsets))
+    if not (isinstance(density, (int, float, np.number)) and 0 < density < np.inf):
+        raise InputError(f"kpts: a density must be a positive number, found {density!r}")
 
 
 def _mesh(size, offsets=None) -> KPoints:
@@ -178,16 +194,22 @@ def _ase_name(name: str) -> str:
 
 
 def _ase_path(cell, pbc, *, path, **choices) -> BandPath:
-    cell = Cell.ascell(cell)
+    cell, npoints = Cell.ascell(cell), choices.get("npoints")
+    if path == "":
+        raise InputError("path '': expected special points such as 'GMKG'; None means the standard path of the lattice")
     if not (np.any(pbc) and cell.any(1)[np.asarray(pbc, dtype=bool)].all()):
         if path not in (None, "G"):
             raise InputError(f"path {path!r}: a molecule has the one k-point G")
         return BandPath(cell, kpts=np.zeros((1, 3)), special_points={"G": np.zeros(3)}, path="G")
     try:
-        return cell.bandpath(path, pbc=pbc, **choices)
+        found = cell.bandpath(path, pbc=pbc, **choices)
     except (KeyError, ValueError) as error:
         known = sorted(cell.bandpath(npoints=0, pbc=pbc).special_points)
         raise InputError(f"path {path!r}: this lattice has the special points {', '.join(known)} ({error})") from None
+    ends = sum(len(piece) for piece in parse_path_string(found.path))
+    if npoints and npoints < ends:
+        raise InputError(f"npoints={npoints} is too few for the path {found.path}, which alone names {ends} special points")
+    return found
 
 
 def special_points(atoms) -> np.ndarray:

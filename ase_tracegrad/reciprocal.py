@@ -11,11 +11,12 @@ from ase.spectrum.dosdata import GridDOSData
 
 from .electronic.gap import BandGap
 from .electronic.kmesh import KMesh
-from .electronic.projections import Population
+from .electronic.projections import Population, name_group
 from .electronic.symmetry import SymmetryReport, find_symmetry
 from .electronic_structure import ElectronicStructure, Populations
 from .io.sample import Sample
 from .kpoints import make_band_path, named_points, normalise_kpts, special_points
+from .structure import Structure
 
 
 class ReciprocalSpace:
@@ -49,7 +50,7 @@ class ReciprocalSpace:
         atoms = self._current_atoms(atoms)
         structure, path = self._along(path, npoints, atoms)
         energies, shares, labels = structure.project(path.kpts, by=by, method=method)
-        named = {" ".join(label.values()): shares[:, :, p] for p, label in enumerate(labels)}
+        named = {name_group(label): shares[:, :, p] for p, label in enumerate(labels)}
         return BandStructure(path, energies[None], reference=self._fermi_level(atoms)), named
 
     def dos(self, energies=None, *, width: float = 0.1, kpts=None, atoms=None, progress: bool = True) -> GridDOSData:
@@ -59,9 +60,9 @@ class ReciprocalSpace:
         Gaussian in eV, 0 for linear tetrahedra (the width of ase.dft.dos.DOS is sqrt(2) sigma);
         kpts: a mesh, by default that of the calculator; solved at its irreducible points if H has the symmetry.
         """
-        atoms = self._current_atoms(atoms)
-        fermi_level = self._fermi_level(atoms)
+        atoms = self._checked_atoms(atoms)
         mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
+        fermi_level = self._fermi_level(atoms)
         weights = ElectronicStructure(self.sample(atoms)).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
         return GridDOSData(grid, weights, info=_dos_info("DOS", fermi_level))
 
@@ -73,14 +74,14 @@ class ReciprocalSpace:
         ASE's collection selects and sums by the labels: .select(element='C', l='p'), .sum_by('element'), .plot().
         method: 'mulliken' or 'loewdin'; energies, width and kpts as for dos().
         """
-        atoms = self._current_atoms(atoms)
-        fermi_level = self._fermi_level(atoms)
+        atoms = self._checked_atoms(atoms)
         mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
+        fermi_level = self._fermi_level(atoms)
         structure = ElectronicStructure(self.sample(atoms))
         parts, labels = structure.compute_projected_dos(mesh, grid + fermi_level, by=by, method=method, width=width)
         rows = zip(parts, labels, strict=True)
         return GridDOSCollection(
-            [GridDOSData(grid, part, info=_dos_info(" ".join(label.values()), fermi_level) | label) for part, label in rows]
+            [GridDOSData(grid, part, info=_dos_info(name_group(label), fermi_level) | label) for part, label in rows]
         )
 
     def band_gap(self, *, kpts=None, refine: bool | None = None, atoms=None, progress: bool = True) -> BandGap:
@@ -89,15 +90,15 @@ class ReciprocalSpace:
         refine: follow the band edges off a mesh to the extrema next to them; None: for small matrices, where it is
         cheap. A negative gap is a band overlap; no Fermi level enters, so noise cannot close a gap.
         """
-        atoms = self._current_atoms(atoms)
-        structure = ElectronicStructure(self.sample(atoms))
+        atoms = self._checked_atoms(atoms)
         mesh = normalise_kpts(self.parameters["kpts"] if kpts is None else kpts, atoms).mesh
+        structure = ElectronicStructure(self.sample(atoms))
         gap = structure.find_band_gap(mesh, edges=special_points(atoms), refine=refine, progress=progress)
         return gap.with_names(named_points(atoms))
 
     def populations(self, *, method: Population = "mulliken", kpts=None, atoms=None) -> Populations:
         """Electrons and charge of each atom, by Mulliken or Loewdin; kpts: a mesh, by default that of the Fermi level."""
-        atoms = self._current_atoms(atoms)
+        atoms = self._checked_atoms(atoms)
         mesh = self._mesh(self.parameters["fermi_kpts"] if kpts is None else kpts, atoms, "the kpts of populations")
         structure = ElectronicStructure(self.sample(atoms))
         return structure.compute_populations(mesh, method=method, width=self.parameters["width"])
@@ -122,6 +123,12 @@ class ReciprocalSpace:
         )
         return report.with_names(named_points(atoms))
 
+    def _checked_atoms(self, atoms):
+        """The atoms; a StructureError for those that cannot be right comes before anything about their k-points."""
+        atoms = self._current_atoms(atoms)
+        Structure.from_atoms(atoms)
+        return atoms
+
     def _along(self, path, npoints: int | None, atoms):
         structure = ElectronicStructure(self.sample(atoms))
         own = normalise_kpts(self.parameters["kpts"], atoms).path if path is None and npoints is None else None
@@ -138,7 +145,12 @@ class ReciprocalSpace:
 
 
 def _make_grid(energies) -> np.ndarray:
-    return np.linspace(-30.0, 15.0, 2251) if energies is None else np.asarray(energies, dtype=float)
+    if energies is None:
+        return np.linspace(-30.0, 15.0, 2251)
+    grid = np.asarray(energies, dtype=float)
+    if grid.ndim != 1 or len(grid) < 2 or not np.isfinite(grid).all() or (np.diff(grid) <= 0).any():
+        raise InputError(f"energies: expected an ascending list of at least two finite energies in eV, found shape {grid.shape}")
+    return grid
 
 
 def _dos_info(label: str, fermi_level: float) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, graphene
-from ase.calculators.calculator import InputError
+from ase.calculators.calculator import InputError, PropertyNotImplementedError
+from ase.calculators.emt import EMT
 from ase.spectrum.dosdata import GridDOSData
 
 from ase_tracegrad import BlockMatrix, TraceGradCalculator, batching, compute_bands, compute_overlap
@@ -123,7 +125,7 @@ def test_a_structure_that_alone_does_not_fit():
 def test_other_errors_of_the_network_are_not_taken_for_memory(monkeypatch):
     calc = TraceGradCalculator(StandInPredictor())
 
-    def fail(structures):
+    def fail(*_):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(calc.predictor, "predict", fail)
@@ -163,6 +165,14 @@ def test_dos_holds_all_states(case, width):
     filled = np.trapezoid(np.where(grid < 0, dos.get_weights(), 0), grid)
     assert filled == pytest.approx(8, abs=0.4 if case != "silicon" else 0.02)
     assert np.allclose(atoms.calc.dos(width=0.1).get_energies()[[0, -1]], [-30, 15])
+
+
+@pytest.mark.parametrize("energies", [np.linspace(5, -5, 4), np.zeros((3, 3)), [0.0], [0.0, np.nan]], ids=str)
+@pytest.mark.parametrize("ask", ["dos", "projected_dos"])
+def test_wrong_energies_of_a_dos(ask, energies):
+    atoms, _ = make_atoms("silicon")
+    with pytest.raises(InputError, match="ascending list of at least two finite energies"):
+        getattr(atoms.calc, ask)(energies)
 
 
 def test_the_gap_of_bare_kpts_is_refused():
@@ -220,6 +230,28 @@ def test_outside_the_training_domain_warns_with_the_reason():
         list(calc.predict([bulk("Si")], progress=False))
 
 
+def test_warnings_point_at_the_line_of_the_user():
+    atoms = bulk("Si")
+    atoms.calc = TraceGradCalculator(StandInPredictor(out_of_domain="strange"))
+    for ask in (atoms.get_potential_energy, atoms.calc.get_fermi_level, atoms.calc.band_gap):
+        atoms.rattle(0.001, seed=1)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            ask()
+        assert seen
+        assert {Path(w.filename).name for w in seen} == {Path(__file__).name}
+
+
+def test_a_structure_without_a_cell_is_named():
+    calc = TraceGradCalculator(StandInPredictor(out_of_domain="neighbours"))
+    with pytest.warns(OutOfDomainWarning) as seen:
+        calc.hamiltonian(Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
+    assert "the structure is not periodic: the file has no cell or pbc" in str(seen[0].message)
+    with pytest.warns(OutOfDomainWarning, match="neighbours") as seen:
+        calc.hamiltonian(bulk("Si"))
+    assert len(seen) == 1
+
+
 def bad_structures():
     collided = bulk("Si")
     collided.positions[1] = collided.positions[0] + 0.1
@@ -245,6 +277,16 @@ def test_structures_that_cannot_be_right(which, ask):
         list(atoms.calc.predict([atoms], progress=False))
 
 
+@pytest.mark.parametrize("ask", ["get_forces", "get_stress", "get_dipole_moment"])
+def test_properties_it_has_not_say_what_would_provide_them(ask):
+    atoms, _ = make_atoms("silicon")
+    with pytest.raises(PropertyNotImplementedError, match="pass potential=<ASE calculator>"):
+        getattr(atoms, ask)()
+    atoms.calc = TraceGradCalculator(StandInPredictor(), potential=EMT())
+    with pytest.raises(PropertyNotImplementedError, match="nor does its potential"):
+        atoms.get_dipole_moment()
+
+
 def test_unknown_elements_are_refused_when_attached():
     with pytest.raises(UnsupportedStructureError, match="29"):
         bulk("Cu").calc = TraceGradCalculator(StandInPredictor())
@@ -254,7 +296,7 @@ def test_unknown_elements_are_refused_when_attached():
     ("parameters", "message"),
     [
         ({"kpst": 3}, "did you mean 'kpts'"),
-        ({"nbands": 3}, "unknown parameter"),
+        ({"nbands": 3}, r"unknown parameter 'nbands'\. Known: kpts"),
         ({"width": -1.0}, "width must be"),
         ({"width": "hot"}, "width must be"),
         ({"device": "cpu"}, "already loaded"),

@@ -6,8 +6,10 @@ from ase.build import bulk, graphene, molecule
 from ase.calculators.calculator import InputError, kpts2ndarray
 from ase.dft.kpoints import monkhorst_pack
 
+from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.kpoints import make_band_path, normalise_kpts, special_points
+from tests.standin_model import StandInPredictor
 
 SILICON = bulk("Si")
 SHEET = graphene(vacuum=5.0)
@@ -92,7 +94,10 @@ def test_two_dimensional_paths_and_densities_skip_the_vacuum():
         ({"size": (2, 2, 2), "density": 3.0}, "not both"),
         ({"path": "GX", "size": (2, 2, 2)}, "cannot stand beside"),
         ({"kpts": [[0, 0, 0]], "gamma": True}, "cannot stand beside"),
-        ({"sise": (2, 2, 2)}, "sise"),
+        ({"sise": (2, 2, 2)}, "unknown key 'sise': did you mean 'size'"),
+        ({"densty": 3}, "unknown key 'densty': did you mean 'density'"),
+        ({"density": "high"}, "positive number"),
+        ({"path": "GXL", "npoints": 2}, "npoints=2 is too few for the path GXL"),
         ({"density": -1.0}, "positive"),
         (float("nan"), "positive"),
         ({"path": "GQ", "npoints": 5}, "special points G, K"),
@@ -103,6 +108,27 @@ def test_two_dimensional_paths_and_densities_skip_the_vacuum():
 def test_wrong_kpts_say_what_is_expected(kpts, message):
     with pytest.raises(InputError, match=message):
         normalise_kpts(kpts, SILICON)
+
+
+FORMS = [(2.0, 2.0, 2.0), (0, 2, 2), [], "GX", {"densty": 3}, {"density": -1.0}, -2.0, {"size": (2, 2)}, {"path": "GX", "size": 3}]
+
+
+@pytest.mark.parametrize("name", ["kpts", "fermi_kpts"])
+@pytest.mark.parametrize("kpts", FORMS, ids=str)
+def test_wrong_forms_are_found_at_once(name, kpts):
+    calc = TraceGradCalculator(StandInPredictor())
+    with pytest.raises(InputError):
+        calc.set(**{name: kpts})
+    with pytest.raises(InputError):
+        TraceGradCalculator(calc.predictor, **{name: kpts})
+
+
+@pytest.mark.parametrize("ask", ["band_gap", "dos", "projected_dos", "populations"])
+def test_wrong_kpts_cost_no_prediction(ask):
+    calc = TraceGradCalculator(StandInPredictor())
+    with pytest.raises(InputError, match="three integers"):
+        getattr(calc, ask)(kpts=(0.5, 0, 0), atoms=SILICON)
+    assert calc.predictor.batches == []
 
 
 def test_default_path_leaves_out_vacuum():
@@ -131,6 +157,10 @@ def test_path_that_contradicts_npoints():
         make_band_path(SILICON, path, 50)
     with pytest.raises(InputError, match="positive"):
         make_band_path(SILICON, "GX", 0)
+    with pytest.raises(InputError, match="expected special points such as 'GMKG'"):
+        make_band_path(SILICON, "")
+    with pytest.raises(InputError, match="too few for the path GXLK, which alone names 4"):
+        make_band_path(SILICON, "GXLK", 3)
 
 
 def test_special_points():
