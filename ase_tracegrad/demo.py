@@ -92,11 +92,11 @@ def _draw(calc: TraceGradCalculator, references: list[dict], out: Path):
         bands = calc.band_structure(_refine_path(reference.path), atoms=_atoms(entry))
         choices = {"error_window": (-np.inf, ABOVE_FERMI), "window": window, "labels": ("TraceGrad", "CP2K")}
         plot_comparison(bands, reference, axes=pair, **choices)
-        pair[0].set_title(entry["title"], loc="right", fontsize=9)
-    figure.savefig(out / "bands.png")
+        pair[0].set_title(entry["title"], loc="right", fontsize=8)
+    figure.savefig(out / "bands.png", dpi=150)
     axes = plot_dos(calc.dos(width=0.0, kpts=(48, 48, 1), atoms=_atoms(references[0])), window=(-20, 8))
     axes.set_title("graphene, primitive cell")
-    axes.figure.savefig(out / "dos.png")
+    axes.figure.savefig(out / "dos.png", dpi=150)
     plt.close("all")
 
 

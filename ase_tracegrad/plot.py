@@ -214,7 +214,7 @@ def _dress_path(ax: Axes, bands: BandStructure):
     for tick in labels:
         ax.axvline(tick, color=GREY, linewidth=0.5, zorder=0)
     if x[-1] > x[0]:
-        ax.set_xlim(x[0], x[-1])
+        ax.set_xlim(x[0], max(x[-1], *labels))  # labels are rounded, and the last must not fall off
 
 
 def _dress_energy(ax: Axes, window: Sequence[float], zero: str):

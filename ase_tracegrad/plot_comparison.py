@@ -41,7 +41,9 @@ def plot_comparison(
         _dress_path(ax, predicted)
         _dress_energy(ax, window, "E_F")
         # Outside the bands: in the picture it would hide some.
-        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=8, borderaxespad=0.2, markerscale=2)
+        ax.legend(
+            loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=8, borderaxespad=0.2, columnspacing=1.0, markerscale=2
+        )
         rmse, largest = np.sqrt(np.mean(error[inside] ** 2)), np.abs(error[inside]).max()
         low, high = error_window
         states = f"E < $E_F$ + {high:g} eV" if np.isinf(low) else f"{low:g} to {high:g} eV"

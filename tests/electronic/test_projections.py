@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.electronic.eigen import solve_bands
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.projections import (
