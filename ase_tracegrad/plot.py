@@ -95,7 +95,7 @@ def plot_projected_dos(parts: GridDOSCollection, *, window: Sequence[float] = WI
         labels = [part.info["label"] for part in parts]
         for label, color, weight in _select_groups(labels, weights, _inside(energies, window)):
             ax.plot(energies, weight, color=color, label=label)
-        ax.legend(loc="upper left", fontsize=8)
+        ax.legend(loc="best", fontsize=8)
     return ax
 
 

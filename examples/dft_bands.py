@@ -2,7 +2,7 @@
 
     python examples/dft_bands.py FOLDER      a DeepH folder (legacy or new), or a packed file
 
-Without an argument: CP2K labels of graphene that come with the tests.
+Without an argument: CP2K labels of graphene that come with the tests. Writes dft_bands.png into the current folder.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Bands and density of states of graphene."""
+"""Bands and density of states of graphene; writes first_bands.png and .json into the current folder."""
 
 import matplotlib.pyplot as plt
 from ase.build import graphene

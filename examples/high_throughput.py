@@ -1,4 +1,4 @@
-"""Many structures: Hamiltonians in batches, one row per structure in an ASE data base."""
+"""Many structures: Hamiltonians in batches, one row per structure in an ASE data base, sheets.db in the current folder."""
 
 import ase.db
 import numpy as np

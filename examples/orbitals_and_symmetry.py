@@ -1,4 +1,4 @@
-"""What states are made of, and whether the prediction has the symmetry of its crystal."""
+"""What states are made of, and whether the prediction has the symmetry of its crystal; writes two pictures here."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +26,7 @@ plt.savefig("projected_dos.png")
 # The same along a path (Loewdin): the bands that touch at K are p_z, polarised by d.
 bands, shares = atoms.calc.fat_bands("GMKG", 150, by="orbital")
 at_k = [abs(k - [1 / 3, 1 / 3, 0]).max() < 1e-9 for k in bands.path.kpts].index(True)
-pz_share = shares["C p 0"][at_k, 3:5]
+pz_share = shares["C p_z"][at_k, 3:5]
 print("share of p_z in the two bands that touch at K:", pz_share.round(3))
 plot_fat_bands(bands, shares, gap=atoms.calc.band_gap(), window=(-20, 8))
 plt.savefig("fat_bands.png")

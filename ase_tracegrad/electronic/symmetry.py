@@ -47,18 +47,18 @@ class SymmetryReport:
     def __str__(self) -> str:
         lines = [
             f"{self.group.name}: {len(self.group)} operations",
-            f"{'largest residual':<28}{'H (meV)':>12}{'S':>12}",
-            f"{'space group':<28}{1e3 * self.hamiltonian.max():>12.2e}{self.overlap.max():>12.2e}",
-            f"{'  mean over operations':<28}{1e3 * self.hamiltonian.mean():>12.2e}{self.overlap.mean():>12.2e}",
-            f"{'hermiticity':<28}{1e3 * self.hermiticity:>12.2e}",
-            f"{'time reversal':<28}{1e3 * self.time_reversal:>12.2e}",
+            f"{'largest residual':<34}{'H (meV)':>12}{'S':>12}",
+            f"{'space group':<34}{1e3 * self.hamiltonian.max():>12.2e}{self.overlap.max():>12.2e}",
+            f"{'  mean over operations':<34}{1e3 * self.hamiltonian.mean():>12.2e}{self.overlap.mean():>12.2e}",
+            f"{'hermiticity':<34}{1e3 * self.hermiticity:>12.2e}",
+            f"{'time reversal':<34}{1e3 * self.time_reversal:>12.2e}",
         ]
         if self.expected_error is not None:
-            lines.append(f"{'expected error of the model':<28}{1e3 * self.expected_error:>12.2e}")
-        lines.append(f"{'levels at':<28}{'split (meV)':>12}  degeneracies by symmetry, from the lowest level")
+            lines.append(f"{'largest H MAE over the test sets':<34}{1e3 * self.expected_error:>12.2e}")
+        lines.append(f"{'levels at':<34}{'split (meV)':>12}  degeneracies by symmetry, from the lowest level")
         for k, split, degeneracies in zip(self.kpts, self.splitting, self.degeneracies, strict=True):
-            at = f"{name_kpt(k, self.names) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in k + 0.0) + ")"
-            lines.append(f"{at:<28}{1e3 * split:>12.2e}  {' '.join(str(n) for n in degeneracies)}")
+            at = f"{name_kpt(k, self.names) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in np.round(k, 6) + 0.0) + ")"
+            lines.append(f"{at:<34}{1e3 * split:>12.2e}  {' '.join(str(n) for n in degeneracies)}")
         return "\n".join(lines)
 
 
