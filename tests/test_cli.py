@@ -238,7 +238,7 @@ WRONG = {
     "kpts text": (("gap", "sheet.xyz", "--kpts", "dense"), "--kpts dense: expected"),
     "path": (("bands", "sheet.xyz", "--path", "GQ"), "special points G, K, M"),
     "window order": (("bands", "sheet.xyz", "--window", "5,-5"), "lowest energy must come first"),
-    "empty window of bands": (("bands", "sheet.xyz", "--window", "9000,9999", "--npoints", "3"), "no states in the window 9000"),
+    "empty window of bands": (("bands", "sheet.xyz", "--window", "9000,9999", "--npoints", "4"), "no states in the window 9000"),
     "empty window of fat bands": (("bands", "sheet.xyz", "--fat", "atom", "--window", "9000,9999"), "no states in the window"),
     "empty window of a dos": (("dos", "sheet.xyz", "--kpts", "1,1,1", "--window", "500,600"), "no states in the window"),
     "window": (("dos", "sheet.xyz", "--window", "5"), "two energies"),
@@ -283,7 +283,7 @@ def test_version(tracegrad):
 
 
 def test_a_molecule_for_a_model_of_crystals_is_named(tracegrad, here, model_file):
-    lonely = graphene(a=3.2)
+    lonely = graphene(a=1.7)
     lonely.pbc, lonely.cell = False, None
     write("lonely.xyz", lonely, format="xyz")
     code, _, err = tracegrad("gap", "lonely.xyz", "-m", model_file)

@@ -79,7 +79,7 @@ def test_symmetry_report(case):
         assert (at["Gamma"], at["X"], at["L"]) == ((1, 3, 3), (2, 2), (1, 1, 2))
     else:
         assert at["K"] == (2, 1, 2)
-    assert f"{'Gamma = (0, 0, 0)':<34}{1e3 * report.splitting[0]:.2e}  1 " in str(report)
+    assert f"{'Gamma = (0, 0, 0)':<34}{1e3 * report.splitting[0]:>12.2e}  1 " in str(report)
     assert "time reversal" in str(report)
     assert ("largest H MAE over the test sets" in str(report)) == bool(atoms.calc.predictor.card.errors)
 
