@@ -237,13 +237,15 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     # -- reciprocal space ------------------------------------------------------------------------
 
     def _fermi_level(self, atoms) -> float:
-        mesh = self._mesh(self.parameters["fermi_kpts"], self._checked_atoms(atoms), "fermi_kpts")
+        kpts, width = self.parameters["fermi_kpts"], self.parameters["width"]
+        mesh = self._mesh(kpts, self._checked_atoms(atoms), "fermi_kpts")
         sample = self.sample(atoms)
-        choice = (self.parameters["fermi_kpts"], self.parameters["width"])
-        if self._fermi is not None and self._fermi[0] is sample and equal(self._fermi[1], choice):
-            return self._fermi[2]
-        level = ElectronicStructure(sample).find_fermi_level(mesh, edges=special_points(atoms), width=self.parameters["width"])
-        self._fermi = (sample, choice, level)
+        if self._fermi is not None:
+            known, known_kpts, known_width, level = self._fermi
+            if known is sample and known_width == width and equal(known_kpts, kpts):
+                return level
+        level = ElectronicStructure(sample).find_fermi_level(mesh, edges=special_points(atoms), width=width)
+        self._fermi = (sample, kpts, width, level)
         return level
 
     # -- state ---------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import pytest
 from ase.build import bulk, graphene
 
 from ase_tracegrad import TraceGradCalculator
+from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic_structure import ElectronicStructure
 from tests.calculator_cases import EMBEDDED, every_case, make_atoms, needs_embedded, no_energy_warning
 from tests.standin_model import StandInPredictor
 
@@ -35,6 +37,40 @@ def test_every_change_of_the_atoms_is_noticed(change):
     fresh = atoms.copy()
     fresh.calc = TraceGradCalculator(atoms.calc.predictor, kpts=(4, 4, 4))
     assert np.allclose(fresh.calc.get_eigenvalues(0), after)
+
+
+FERMI_MESHES = [
+    (3, 3, 3),
+    [3, 3, 3],
+    np.array([3, 3, 3]),
+    2.0,
+    {"density": 2.0, "gamma": True},
+    {"size": (3, 3, 3), "gamma": True},
+    None,
+    make_mesh((3, 3, 3)),
+]
+
+
+@pytest.mark.parametrize("fermi_kpts", FERMI_MESHES, ids=lambda kpts: type(kpts).__name__)
+def test_the_fermi_level_is_found_once_per_mesh_in_any_form(fermi_kpts, monkeypatch):
+    atoms = bulk("Si")
+    atoms.calc = TraceGradCalculator(StandInPredictor(), kpts=(2, 2, 2), fermi_kpts=fermi_kpts)
+    asked: list = []
+    find = ElectronicStructure.find_fermi_level
+    monkeypatch.setattr(ElectronicStructure, "find_fermi_level", lambda *a, **k: asked.append(1) or find(*a, **k))
+    level = atoms.calc.get_fermi_level()
+    atoms.calc.dos(kpts=(2, 2, 2), progress=False)
+    assert atoms.calc.band_structure("GX", 3).reference == level
+    assert len(asked) == 1
+    for other in FERMI_MESHES:  # from every form to every form
+        atoms.calc.set(fermi_kpts=other)
+        assert np.isfinite(atoms.calc.get_fermi_level())
+    atoms.calc.set(fermi_kpts=fermi_kpts)
+    assert atoms.calc.get_fermi_level() == level
+    before = len(asked)
+    atoms.calc.set(width=0.5)
+    assert np.isfinite(atoms.calc.get_fermi_level())
+    assert len(asked) == before + 1
 
 
 def test_one_calculator_for_two_structures():
