@@ -4,8 +4,6 @@ import numpy as np
 
 # Gaussians are zero in double precision this many widths away.
 GAUSSIAN_REACH = 9.0
-# A tetrahedron whose corners differ by less is flat: all its states have one energy, eV.
-FLAT = 1e-6
 
 
 def compute_dos(energies, weights, grid, *, width: float, spin_degeneracy: int = 2, projections=None) -> np.ndarray:
@@ -36,13 +34,16 @@ def compute_dos(energies, weights, grid, *, width: float, spin_degeneracy: int =
     return dos[0] if projections is None else dos
 
 
-def compute_dos_tetrahedron(energies, cell, grid, *, spin_degeneracy: int = 2, projections=None) -> np.ndarray:
+def compute_dos_tetrahedron(
+    energies, cell, grid, *, spin_degeneracy: int = 2, projections=None, pointwise: bool = False
+) -> np.ndarray:
     """States per eV and cell at ``grid`` by linear interpolation in tetrahedra (Bloechl, Phys. Rev. B 49, 16223 (1994)).
 
     energies (n1, n2, n3, n) eV on a full regular mesh (KMesh.unfold gives it; n3 = 1 makes triangles);
     cell (3, 3) Angstrom, rows; grid (G,) eV, ascending. projections (n1, n2, n3, n, P) as in compute_dos.
-    Where a band has no dispersion at all its states make a peak one step of the grid wide. Values are those at the grid
-    energies: bands narrower than a step are hit or missed; for states counted exactly broaden, or take a finer grid.
+    Each value is the mean over the bin around its grid energy, (N(b) - N(a)) / (b - a) with the exact number of
+    states N and the bin's ends halfway to the neighbours: the sum over bins holds every state, however narrow its band.
+    pointwise: the density at the grid energies themselves, which misses what lies between them and flat tetrahedra.
     """
     energies, grid = np.asarray(energies, dtype=float), np.asarray(grid, dtype=float)
     if energies.ndim != 4 or grid.ndim != 1 or len(grid) < 2 or (np.diff(grid) <= 0).any():
@@ -51,15 +52,17 @@ def compute_dos_tetrahedron(energies, cell, grid, *, spin_degeneracy: int = 2, p
     size = energies.shape[:3]
     shares = _check_projections(projections, energies.shape)
     corners = split_cell(cell, size)
-    dos = np.zeros((shares.shape[-1], len(grid)))
+    points = grid if pointwise else _bin_ends(grid)
+    found = np.zeros((shares.shape[-1], len(points)))
     for band in range(energies.shape[3]):
         values = _tetrahedron_corners(energies[..., band], corners)
         if projections is None:
-            _add_tetrahedra(dos, np.sort(values, axis=1), None, grid)
+            _add_tetrahedra(found, np.sort(values, axis=1), None, points, pointwise)
             continue
         order = np.argsort(values, axis=1)
         weights = np.take_along_axis(_tetrahedron_corners(shares[:, :, :, band], corners), order[..., None], axis=1)
-        _add_tetrahedra(dos, np.take_along_axis(values, order, axis=1), weights, grid)
+        _add_tetrahedra(found, np.take_along_axis(values, order, axis=1), weights, points, pointwise)
+    dos = found if pointwise else np.diff(found) / np.diff(points)
     dos *= spin_degeneracy / (6 * np.prod(size))
     return dos[0] if projections is None else dos
 
@@ -81,6 +84,12 @@ def _tetrahedron_corners(values: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return np.concatenate([np.stack([rolled[tuple(c)] for c in tetrahedron], axis=1) for tetrahedron in corners])
 
 
+def _bin_ends(grid: np.ndarray) -> np.ndarray:
+    """(G + 1,): halfway between the grid energies, and as far outside the first and the last."""
+    middles = (grid[:-1] + grid[1:]) / 2
+    return np.concatenate([[2 * grid[0] - middles[0]], middles, [2 * grid[-1] - middles[-1]]])
+
+
 # The cut e(k) = E through a tetrahedron with corners 0..3 of ascending energy: one triangle while E is below
 # corner 1 or above corner 2, two in between. A triangle is given by two edges (a, b), whose shares f_ab =
 # (E - e_b) / (e_a - e_b) make its density of states 3 f f / (e_3 - e_0), and by the three edges that hold its vertices.
@@ -91,17 +100,16 @@ TRIANGLES = (
 )
 
 
-def _add_tetrahedra(dos: np.ndarray, e: np.ndarray, weights: np.ndarray | None, grid: np.ndarray):
-    """Add the density of states of tetrahedra with ascending corner energies e (T, 4) to ``dos`` (P, G).
+def _add_tetrahedra(found: np.ndarray, e: np.ndarray, weights: np.ndarray | None, points: np.ndarray, pointwise: bool):
+    """Add the states below ``points`` (G,) of tetrahedra with ascending corner energies e (T, 4) to ``found`` (P, G).
 
-    Between two corners it is a polynomial of E, quadratic, or cubic with weights (T, 4, P). Its coefficients are
-    found per tetrahedron; each grid energy inside then costs one evaluation.
+    pointwise: their density at ``points`` instead. Between two corners that is a polynomial of E, quadratic, or cubic
+    with weights (T, 4, P), and the number of states its integral. The coefficients are found per tetrahedron; each
+    energy inside then costs one evaluation.
     """
-    flat = e[:, 3] - e[:, 0] < FLAT
-    if flat.any():
-        _add_peaks(dos, e[flat].mean(axis=1), None if weights is None else weights[flat].mean(axis=1), grid)
-        e, weights = e[~flat], None if weights is None else weights[~flat]
-    edges = np.searchsorted(grid, e)
+    edges = np.searchsorted(points, e)
+    if not pointwise:
+        _add_complete(found, edges[:, 3], None if weights is None else weights.mean(axis=1))
     for interval, triangles in enumerate(TRIANGLES):
         inside = np.nonzero(edges[:, interval + 1] > edges[:, interval])[0]
         if not len(inside):
@@ -111,27 +119,44 @@ def _add_tetrahedra(dos: np.ndarray, e: np.ndarray, weights: np.ndarray | None, 
         corner = e[inside] - origin[:, None]
         corner_weights = None if weights is None else weights[inside]
         polynomials = np.sum([_triangle_polynomial(corner, corner_weights, *triangle) for triangle in triangles], axis=0)
-        # One row per pair of a tetrahedron and a grid energy inside the interval.
+        if not pointwise:
+            polynomials /= np.arange(1, polynomials.shape[1] + 1)[:, None]
+            below = _states_below(interval, corner, corner_weights)
+            polynomials = np.concatenate([below[:, None], polynomials], axis=1)
+        # One row per pair of a tetrahedron and an energy inside the interval.
         owner = np.repeat(np.arange(len(inside)), count)
         point = np.arange(len(owner)) + (first - np.cumsum(count) + count)[owner]
-        x = grid[point] - origin[owner]
-        for row, coefficients in zip(dos, polynomials, strict=True):
+        x = points[point] - origin[owner]
+        for row, coefficients in zip(found, polynomials, strict=True):
             values = coefficients[-1][owner]
             for coefficient in coefficients[-2::-1]:
                 values = values * x + coefficient[owner]
-            row += np.bincount(point, values, minlength=len(grid))
+            row += np.bincount(point, values, minlength=len(points))
 
 
-def _add_peaks(dos: np.ndarray, levels: np.ndarray, weights: np.ndarray | None, grid: np.ndarray):
-    """Add one state at each of ``levels`` (T,), shared among the two grid energies around it, to ``dos`` (P, G)."""
-    inside = (levels >= grid[0]) & (levels < grid[-1])
-    right = np.searchsorted(grid, levels[inside], side="right")
-    share = (levels[inside] - grid[right - 1]) / (grid[right] - grid[right - 1])
-    widths = np.gradient(grid)
-    rows = np.ones((1, len(right))) if weights is None else weights[inside].T
-    for row, states in zip(dos, rows, strict=True):
-        row += np.bincount(right - 1, states * (1 - share), minlength=len(grid)) / widths
-        row += np.bincount(right, states * share, minlength=len(grid)) / widths
+def _add_complete(found: np.ndarray, first: np.ndarray, weights: np.ndarray | None):
+    """Add tetrahedra that lie below the points from ``first`` (T,) on as a whole; weights (T, P)."""
+    n_points = found.shape[1]
+    for p, row in enumerate(found):
+        row += np.cumsum(np.bincount(first, None if weights is None else weights[:, p], minlength=n_points + 1)[:n_points])
+
+
+def _states_below(interval: int, e: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """States of a tetrahedron below its corner number ``interval``, (P, T): the part that the cut there leaves below.
+
+    The cut takes off the small tetrahedron at corner 0 or 3; the mean weight of a tetrahedron is that of its corners.
+    """
+    if interval == 0:
+        return np.zeros((1 if weights is None else weights.shape[2], len(e)))
+    tip, others = (0, (2, 3)) if interval == 1 else (3, (0, 1))
+    # Shares of the edges from the tip up to the cut; the third edge ends in the corner itself.
+    shares = [(e[:, interval] - e[:, tip]) / (e[:, a] - e[:, tip]) for a in others]
+    volume = shares[0] * shares[1]
+    if weights is None:
+        return (volume if interval == 1 else 1 - volume)[None]
+    ends = [weights[:, tip] + f[:, None] * (weights[:, a] - weights[:, tip]) for f, a in zip(shares, others, strict=True)]
+    part = volume[:, None] * (weights[:, tip] + weights[:, interval] + ends[0] + ends[1]) / 4
+    return (part if interval == 1 else weights.mean(axis=1) - part).T
 
 
 def _triangle_polynomial(e: np.ndarray, weights: np.ndarray | None, shares, edges) -> np.ndarray:

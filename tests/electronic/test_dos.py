@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from ase.dft.dos import lti_dos
 from ase.parallel import world
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.dos import compute_dos, compute_dos_tetrahedron, split_cell
@@ -45,13 +47,39 @@ def test_tetrahedra_equal_ase(size):
     expected = np.empty((2, len(GRID)))
     weights = np.random.default_rng(2).uniform(size=(*energies.shape, 2))
     lti_dos(split_cell(CELL, size), energies, weights, GRID, expected, world)
-    ours = compute_dos_tetrahedron(energies, CELL, GRID, spin_degeneracy=1, projections=weights)
+    ours = compute_dos_tetrahedron(energies, CELL, GRID, spin_degeneracy=1, projections=weights, pointwise=True)
     # lti_dos leaves out the division by the number of mesh points.
     assert np.abs(ours - expected / np.prod(size)).max() < 1e-8 * np.abs(ours).max()
 
 
 def test_tetrahedra_hold_all_states():
-    assert abs(integral(compute_dos_tetrahedron(mesh_energies((5, 5, 5)), CELL, GRID)) - 6) < 1e-3
+    assert abs(integral(compute_dos_tetrahedron(mesh_energies((5, 5, 5)), CELL, GRID)) - 6) < 1e-12
+
+
+@pytest.mark.parametrize("size", [(4, 4, 4), (5, 3, 1), (6, 1, 1)])
+def test_bins_are_means_of_the_density_at_points(size):
+    energies = mesh_energies(size)
+    weights = np.random.default_rng(2).uniform(size=(*energies.shape, 2))
+    grid = np.array([-6, -4, -3.3, -1, 0.2, 1.5, 4, 5])
+    bins = compute_dos_tetrahedron(energies, CELL, grid, projections=weights)
+    for number in (3, 4):
+        low, high = (grid[number - 1] + grid[number]) / 2, (grid[number] + grid[number + 1]) / 2
+        fine = low + (high - low) * (np.arange(20000) + 0.5) / 20000
+        points = compute_dos_tetrahedron(energies, CELL, fine, projections=weights, pointwise=True)
+        assert np.abs(bins[:, number] - points.mean(axis=1)).max() < 1e-3 * bins.max()
+
+
+@given(width=st.one_of(st.just(0.0), st.floats(1e-12, 1.0)), center=st.floats(-0.4, 0.4), step=st.sampled_from([0.02, 0.1, 0.003]))
+def test_a_band_of_any_width_anywhere_holds_two_electrons(width, center, step):
+    angle = 2 * np.pi * np.arange(6) / 6
+    band = center + width / 4 * (np.cos(angle)[:, None] + np.cos(angle))[:, :, None, None]
+    shares = np.random.default_rng(0).uniform(size=(*band.shape, 2))
+    grid = np.arange(-1, 1, step)
+    dos = compute_dos_tetrahedron(band, np.diag([3, 3, 20.0]), grid)
+    assert dos.min() >= -1e-9
+    assert abs(dos.sum() * step - 2) < 1e-9
+    parts = compute_dos_tetrahedron(band, np.diag([3, 3, 20.0]), grid, projections=shares)
+    assert np.abs(parts.sum(axis=1) * step - 2 * shares.mean(axis=(0, 1, 2, 3))).max() < 1e-9
 
 
 def test_free_electrons_in_two_dimensions():
@@ -81,7 +109,7 @@ def test_flat_bands_are_peaks_that_hold_their_states(projected):
     energies = np.full((3, 3, 1, 2), [-1.2345, 2.0])
     shares = np.full((*energies.shape, 1), 0.25) if projected else None
     dos = np.atleast_2d(compute_dos_tetrahedron(energies, CELL, GRID, projections=shares))[0]
-    assert integral(dos) == pytest.approx(1.0 if projected else 4.0)
+    assert integral(dos) == pytest.approx(1.0 if projected else 4.0, abs=1e-12)
     assert (GRID[np.argmax(dos[:2000])], GRID[2000 + np.argmax(dos[2000:])]) == pytest.approx((-1.2345, 2.0), abs=0.01)
 
 
