@@ -2,14 +2,17 @@
 
 import logging
 import math
+import weakref
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from .electronic.dispersion import find_dispersive_axes
 from .electronic.dos import compute_dos, compute_dos_tetrahedron
 from .electronic.eigen import solve_bands
 from .electronic.gap import BandGap, find_band_gap, refine_band_gap
+from .electronic.ghosts import GhostStateWarning, describe_ghost, find_lowest_orbital
 from .electronic.inversion import Inversion, find_inversion
 from .electronic.irreducible import reduce_by_time_reversal, reduce_mesh
 from .electronic.kmesh import KMesh
@@ -17,6 +20,7 @@ from .electronic.occupations import compute_occupations, find_fermi_level
 from .electronic.projections import Population, compute_populations, group_orbitals, project_states
 from .io.sample import Sample
 from .symbols import symbol_of
+from .warn import warn_caller
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,8 @@ INVERSION_ABOVE = 2500
 REFINE_UP_TO = 256  # orbitals
 # Levels that touch at the Fermi level share their electrons, whichever of them noise puts lower.
 SHARING_WIDTH = 1e-3  # eV
+# Samples that were warned about.
+_haunted: "weakref.WeakSet[Sample]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +76,29 @@ class ElectronicStructure:
 
     @property
     def dispersive(self) -> np.ndarray:
-        """(3,) bool: periodic axes along which some orbitals couple by more than DISPERSION; false across vacuum."""
-        hamiltonian = self.sample.hamiltonian
-        strong = np.maximum.reduceat(np.abs(hamiltonian.values), hamiltonian.offsets[:-1]) > DISPERSION
-        return (hamiltonian.shifts[strong] != 0).any(axis=0) & self.sample.structure.pbc
+        """(3,) bool: periodic axes along which couplings above DISPERSION go on and on; false across vacuum."""
+        return find_dispersive_axes(self.sample.hamiltonian, DISPERSION) & self.sample.structure.pbc
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
-        """(K, n) eV at kpts (K, 3) fractional."""
+        """(K, n) eV at kpts (K, 3) fractional. GhostStateWarning, once per sample, if a state cannot be physical."""
         h, s = self.sample.hamiltonian, self.sample.overlap
-        error = self.sample.info.get("hamiltonian_error", 0.0)
+        error = self._hamiltonian_error
         inversion = self.inversion if len(kpts) * h.n_orbitals > INVERSION_ABOVE else None
-        return solve_bands(h, s, kpts, hamiltonian_error=error, inversion=inversion, progress=progress).energies
+        energies = solve_bands(h, s, kpts, hamiltonian_error=error, inversion=inversion, progress=progress).energies
+        if self.sample not in _haunted:
+            ghost = describe_ghost(energies, np.asarray(kpts), self._lowest_orbital, error)
+            if ghost is not None:
+                _haunted.add(self.sample)
+                warn_caller(ghost, GhostStateWarning)
+        return energies
+
+    @property
+    def _hamiltonian_error(self) -> float:
+        return self.sample.info.get("hamiltonian_error", 0.0)
+
+    @cached_property
+    def _lowest_orbital(self) -> float:
+        return find_lowest_orbital(self.sample.hamiltonian, self.sample.overlap)
 
     @cached_property
     def inversion(self) -> Inversion | None:
@@ -110,16 +128,20 @@ class ElectronicStructure:
     def find_fermi_level(self, mesh: KMesh, *, edges=(), width: float = 0.0) -> float:
         """Fermi level in eV by electron count on a mesh; width: Fermi-Dirac smearing in eV.
 
-        edges (E, 3): k-points besides the mesh that may hold a band edge. Without smearing the level lies
-        in the middle of a gap: on a band edge, noise in the edge would close the gap.
+        edges (E, 3): k-points besides the mesh that may hold a band edge. Without smearing the level lies in the
+        middle of a gap, found as by find_band_gap: on a band edge, noise in the edge would close the gap. Where bands
+        overlap it lies between the two edges, wherever the mesh puts it.
         """
         mesh = self.reduce(mesh)
         energies, kpts = self._solve_with(mesh.kpts, edges, False)
-        if width == 0.0 and self.n_electrons < self.spin_degeneracy * energies.shape[1]:
-            gap = find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
-            if gap.n_filled is not None and gap.gap > TOUCHING:
-                return (gap.vbm + gap.cbm) / 2
-        return find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
+        counted = find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
+        if width > 0 or self.n_electrons >= self.spin_degeneracy * energies.shape[1]:
+            return counted
+        gap = find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+        if gap.n_filled is None:
+            return counted
+        gap = self._follow_edges(gap, mesh, None)
+        return (gap.vbm + gap.cbm) / 2 if gap.gap > TOUCHING else float(np.clip(counted, gap.cbm, gap.vbm))
 
     def find_band_gap(self, mesh: KMesh, *, edges=(), refine: bool | None = None, progress: bool = False) -> BandGap:
         """The gap by electron count on a mesh, or a list (kmesh.make_list), and at edges (E, 3), such as special points.
@@ -135,12 +157,7 @@ class ElectronicStructure:
         energies, points = self._solve_with(mesh.kpts, edges, progress)
         gap = find_band_gap(energies, points, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
         gap = replace(gap, periodic=bool(self.sample.structure.pbc.any()))
-        hamiltonian = self.sample.hamiltonian
-        if refine is None:
-            refine = hamiltonian.n_orbitals <= REFINE_UP_TO
-        if mesh.size is None or not refine:
-            return gap
-        return refine_band_gap(hamiltonian, self.sample.overlap, gap, self.dispersive / np.array(mesh.size))
+        return self._follow_edges(gap, mesh, refine)
 
     def compute_dos(self, mesh: KMesh, grid, *, width: float, progress: bool = False) -> np.ndarray:
         """States per eV and cell, both spins, at the energies ``grid`` (G,) eV; width: Gaussian sigma in eV, 0: tetrahedra."""
@@ -194,6 +211,16 @@ class ElectronicStructure:
 
     def _smearing(self, width: float) -> dict:
         return {"spin_degeneracy": self.spin_degeneracy, "width": width, "method": "fermi-dirac" if width else "fixed"}
+
+    def _follow_edges(self, gap: BandGap, mesh: KMesh, refine: bool | None) -> BandGap:
+        """The gap at the extrema next to those found on a mesh; refine as in find_band_gap."""
+        hamiltonian = self.sample.hamiltonian
+        if refine is None:
+            refine = hamiltonian.n_orbitals <= REFINE_UP_TO
+        if mesh.size is None or not refine:
+            return gap
+        step = self.dispersive / np.array(mesh.size)
+        return refine_band_gap(hamiltonian, self.sample.overlap, gap, step, hamiltonian_error=self._hamiltonian_error)
 
     def _solve_with(self, kpts, edges, progress: bool) -> tuple[np.ndarray, np.ndarray]:
         """Energies at both lists in one call, so that all have the same number of bands."""

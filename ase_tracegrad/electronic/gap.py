@@ -129,14 +129,20 @@ def find_band_gap(energies, kpts, n_electrons: float, *, spin_degeneracy: int = 
 
 
 def refine_band_gap(
-    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, gap: BandGap, step, *, accuracy: float | None = None
+    hamiltonian: BlockMatrix,
+    overlap: BlockMatrix | None,
+    gap: BandGap,
+    step,
+    *,
+    accuracy: float | None = None,
+    hamiltonian_error: float = 0.0,
 ) -> BandGap:
     """Follow the band edges of ``gap`` off the k-points it was found on, to the extrema next to them.
 
     step: distance of those k-points in fractions of the reciprocal vectors, (3,) or one number; accuracy: the search
     ends where no step changes an edge by more, eV, by default a tenth of the gap's tolerance. A pattern search, which
     needs no derivatives and so ends in a Dirac cone as well as on a smooth edge; it finds the extremum nearest to the
-    start, not those of other valleys.
+    start, not those of other valleys. hamiltonian_error: eV, as the bands of ``gap`` were solved with (eigen.solve_bands).
     """
     if gap.n_filled is None:
         return gap
@@ -153,10 +159,16 @@ def refine_band_gap(
     signs = np.array([[-1, 0], [0, 1], [-1, 1]])
     change = np.full(3, np.inf)
     # In a cone the energy changes with the step, on a smooth edge with its square: no one step is fine enough for both.
-    while change.max() > accuracy and scales.max() * step.max() > FINEST_STEP:
+    known: dict[tuple, np.ndarray] = {}
+    while (scales * (change > accuracy)).max() * step.max() > FINEST_STEP:
         trials = centers[:, None] + offsets * step * scales[:, None, None]
-        bands = solve_bloch(sums, trials.reshape(-1, 3)).energies
-        edges = bands[:, gap.n_filled - 1 : gap.n_filled + 1].reshape(3, len(offsets), 2)
+        # Steps overlap, and the three edges are often one valley: no k-point is solved twice.
+        keys = [tuple(k) for k in np.round(trials.reshape(-1, 3), 12).tolist()]
+        new = list(dict.fromkeys(key for key in keys if key not in known))
+        if new:
+            bands = solve_bloch(sums, new, hamiltonian_error=hamiltonian_error).energies
+            known.update(zip(new, bands[:, gap.n_filled - 1 : gap.n_filled + 1], strict=True))
+        edges = np.array([known[key] for key in keys]).reshape(3, len(offsets), 2)
         values = np.einsum("eb,eob->eo", signs, edges)
         best = values.argmin(axis=1)
         # Stay unless somewhere is really lower, else rounding makes the search wander.
@@ -164,7 +176,7 @@ def refine_band_gap(
         best = np.where(values[np.arange(3), best] < values[:, middle] - 1e-12, best, middle)
         change = np.ptp(values, axis=1)
         centers = trials[np.arange(3), best]
-        scales = np.where(best == middle, scales / 2, scales)
+        scales = np.where((best == middle) & (change > accuracy), scales / 2, scales)
     found = values[np.arange(3), best]
     return replace(
         gap,
