@@ -97,7 +97,11 @@ _tables: dict[tuple, PairTable] = {}
 
 
 def find_table(a: AtomicBasis, b: AtomicBasis) -> PairTable:
-    """The table of an element pair, built at the first request in this process (0.1 to a few seconds)."""
+    """The table of an element pair, built at the first request in this process.
+
+    CPU time measured on one busy core: 0.1 s for C-C of MOLOPT, whose orbitals are smooth; 3 s, 8 s and 14 s for
+    all-electron C-C of def2-SVP and def2-TZVP and O-O of def2-QZVP, whose cores need large q; minutes with Fe.
+    """
     key = (_content(a), _content(b))
     if key not in _tables:
         _tables[key] = _build_table(a, b)
@@ -171,6 +175,16 @@ def _transforms(a: AtomicBasis, b: AtomicBasis, step: float) -> tuple[np.ndarray
         transforms = [np.hstack([f, _transform(atom, q)]) for f, atom in zip(transforms, atoms, strict=True)]
         q = step * np.arange(last)
         lost = max((norm - 2 / np.pi * step * f**2 @ q**2).max() for f, norm in zip(transforms, norms, strict=True))
+        if lost >= NORM_TOLERANCE and q[-1] > LARGEST_Q:
+            log.warning(
+                "overlap of elements %d and %d: %.1e of an orbital's norm lies beyond %g 1/Angstrom, and S errs by as much at "
+                "most (aimed at %.0e): it has a kink or a narrow core function",
+                a.number,
+                b.number,
+                lost,
+                q[-1],
+                NORM_TOLERANCE,
+            )
         if lost < NORM_TOLERANCE or q[-1] > LARGEST_Q:
             return q, transforms[0], transforms[-1]
         first, last = last, int(1.5 * last)

@@ -182,6 +182,19 @@ def test_equal_bases_share_one_table(monkeypatch):
     assert np.array_equal(compute_overlap(molecule("CH4"), make_basis()).values, expected.values)
 
 
+def test_an_orbital_too_sharp_for_the_integration_is_reported(monkeypatch, caplog):
+    shell = gaussian(0, 900.0, 1.23)
+    sharp = Basis({6: AtomicBasis(6, (0,), (shell,))})
+    monkeypatch.setattr(overlap, "LARGEST_Q", 20.0)
+    compute_overlap(Atoms("C2", positions=[[0, 0, 0], [0, 0, 1.5]]), sharp)
+    assert "of an orbital's norm lies beyond" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(overlap, "_tables", {})
+    monkeypatch.setattr(overlap, "LARGEST_Q", 400.0)
+    compute_overlap(Atoms("C2", positions=[[0, 0, 0], [0, 0, 1.5]]), sharp)
+    assert not caplog.text
+
+
 def test_a_basis_without_radial_functions_is_refused():
     with pytest.raises(ValueError, match="radial functions of element 6"):
         compute_overlap(Atoms("C"), Basis({6: AtomicBasis(6, (0, 1))}))
