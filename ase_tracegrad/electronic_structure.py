@@ -183,7 +183,7 @@ class ElectronicStructure:
 
     def compute_populations(self, mesh: KMesh, *, method: Population = "mulliken", width: float = 0.0) -> Populations:
         """Electrons and charge of each atom; width: Fermi-Dirac smearing in eV, at least SHARING_WIDTH."""
-        width = max(width, SHARING_WIDTH)
+        mesh, width = self.check_time_reversal(mesh), max(width, SHARING_WIDTH)
         h, s = self.sample.hamiltonian, self.sample.overlap
         electrons = compute_populations(h, s, mesh, self.n_electrons, self._group("atom"), method=method, width=width)
         valence = np.array([self.sample.basis.count_electrons(z[None]) for z in self.sample.structure.numbers])

@@ -99,8 +99,8 @@ _tables: dict[tuple, PairTable] = {}
 def find_table(a: AtomicBasis, b: AtomicBasis) -> PairTable:
     """The table of an element pair, built at the first request in this process.
 
-    CPU time measured on one busy core: 0.1 s for C-C of MOLOPT, whose orbitals are smooth; 3 s, 8 s and 14 s for
-    all-electron C-C of def2-SVP and def2-TZVP and O-O of def2-QZVP, whose cores need large q; minutes with Fe.
+    Measured CPU time: 0.1 s for C-C of MOLOPT, whose orbitals are smooth; where cores need large q, 3 s and 8 s for
+    C-C of def2-SVP and def2-TZVP, 14 s for O-O and 47 s for Fe-O of def2-QZVP: minutes for all pairs of such a basis.
     """
     key = (_content(a), _content(b))
     if key not in _tables:

@@ -93,5 +93,24 @@ def test_a_magnetic_sample_on_a_mesh_that_was_reduced_by_time_reversal(model, si
     direct = sample._broaden(full, energies, grid, 0.2)
     assert np.abs(sample.compute_dos(mesh, grid, width=0.2) - direct).max() < 1e-8
     assert np.abs(sample.compute_dos(mesh, grid, width=0.0) - sample._broaden(full, energies, grid, 0.0)).max() < 1e-6
+    populations = [sample.compute_populations(points, width=0.05).electrons for points in (mesh, full)]
+    assert np.abs(populations[0] - populations[1]).max() < 1e-9
     parts, _ = sample.compute_projected_dos(mesh, grid, by="atom", width=0.2)
     assert np.abs(parts.sum(axis=0) - direct).max() < 1e-8
+
+
+def test_the_gap_of_a_magnetic_insulator_has_both_valleys(graphene_structure, caplog):
+    """K and -K have the direct gaps 2 |mass -+ 3 sqrt(3) second|; half a mesh can miss the smaller one."""
+    h, _ = haldane_model(graphene_structure, mass=0.3, second=0.15)
+    basis = Basis({6: AtomicBasis(6, (0,), (), 1.0)})
+    structure = ElectronicStructure(Sample(graphene_structure, basis, h, unit_overlap(h), {"n_electrons": 2.0}))
+    expected = 2 * abs(0.3 - 3 * np.sqrt(3) * 0.15)
+    full = make_mesh((6, 6, 1), gamma=True, time_reversal=False)
+    valleys = [compute_bands(h, None, [[x, x, 0]])[0] for x in (1 / 3, -1 / 3)]
+    assert np.sort([e[1] - e[0] for e in valleys]) == pytest.approx([expected, 2 * (0.3 + 3 * np.sqrt(3) * 0.15)])
+    for mesh in (make_mesh((6, 6, 1), gamma=True), full):
+        with caplog.at_level("INFO"):
+            gap = structure.find_band_gap(mesh)
+        assert gap.direct_gap == pytest.approx(expected, abs=1e-4)
+        assert gap.vbm <= structure.find_fermi_level(mesh) <= gap.cbm
+    assert "under time reversal" in caplog.text
