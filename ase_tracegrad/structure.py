@@ -50,6 +50,11 @@ class Structure:
         return len(self.numbers)
 
     @property
+    def volume(self) -> float:
+        """Of the cell, Angstrom^3."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
     def complete_cell(self) -> np.ndarray:
         """The cell with unit vectors put where a non-periodic axis has none, so that it can be inverted."""
         cell = self.cell.copy()

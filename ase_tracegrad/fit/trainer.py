@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..basis import Basis
-from ..nn.assembly import to_block_matrices
+from ..nn.assembly import assemble
 from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
 from .config import TrainingConfig
@@ -203,7 +203,8 @@ class Trainer:
         elements, bands = [], []
         for k, graph in enumerate(graphs):
             prediction = self.average(graph.batch)
-            matrix = to_block_matrices([graph.graph], graph.batch, prediction, graph.sample.basis, self.network.shells)[0]
+            sample = graph.sample
+            (matrix,) = assemble(self.average, [graph.graph], graph.batch, prediction, sample.basis, [sample.overlap])
             elements.append(hamiltonian_error(matrix, graph.sample))
             if k < len(references):
                 bands.append(references[k].error(matrix, elements[-1]))

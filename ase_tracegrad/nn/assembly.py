@@ -12,7 +12,7 @@ from ..blocks import BlockMatrix
 from ..graph import NeighborGraph
 from .batch import GraphBatch
 from .coupling import CommonShells
-from .network import Prediction
+from .network import HamiltonianNetwork, Prediction
 
 
 def to_block_matrices(
@@ -43,10 +43,28 @@ def to_block_matrices(
     return matrices
 
 
-def add_energy_zero(matrix: BlockMatrix, overlap: BlockMatrix, mu: float, envelope: np.ndarray) -> BlockMatrix:
-    """matrix + mu S on the pairs of the matrix; envelope (pairs,): the end of all blocks at the model's cut-off."""
-    shift = mu * overlap.restricted_to(matrix).values * np.repeat(envelope, np.diff(matrix.offsets))
-    return replace(matrix, values=matrix.values + shift)
+def assemble(
+    network: HamiltonianNetwork,
+    graphs: Sequence[NeighborGraph],
+    batch: GraphBatch,
+    prediction: Prediction,
+    basis: Basis,
+    overlaps: Sequence[BlockMatrix] | None,
+) -> list[BlockMatrix]:
+    """H(R) of every graph, float64, eV, the energy zero included; overlaps: S(R) of each, needed if the model has one."""
+    matrices = to_block_matrices(graphs, batch, prediction, basis, network.shells)
+    if prediction.energy_zero is None:
+        return matrices
+    if overlaps is None:
+        raise ValueError("a model with an energy zero needs S(R) of every structure")
+    shifted = []
+    shifts = prediction.energy_zero.detach().double().cpu().tolist()
+    for graph, matrix, overlap, mu in zip(graphs, matrices, overlaps, shifts, strict=True):
+        # On the pairs of the model, and ending where its blocks end.
+        envelope = network.readout.envelope(torch.from_numpy(np.linalg.norm(graph.vectors, axis=1))).numpy()
+        shift = mu * overlap.restricted_to(matrix).values * np.repeat(envelope, np.diff(matrix.offsets))
+        shifted.append(replace(matrix, values=matrix.values + shift))
+    return shifted
 
 
 def from_block_matrix(

@@ -91,4 +91,4 @@ def make_batch(
 
 
 def _inverse_volume(structure: Structure) -> float:
-    return float(1 / abs(np.linalg.det(structure.cell))) if structure.pbc.all() else 0.0
+    return 1 / structure.volume if structure.pbc.all() else 0.0

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ..basis import Basis
@@ -14,7 +13,7 @@ from ..models import find_model
 from ..overlap import compute_overlap
 from ..structure import Structure
 from ..symbols import symbol_of
-from .assembly import add_energy_zero, to_block_matrices
+from .assembly import assemble
 from .batch import make_batch
 from .card import ModelCard
 from .checkpoint import load_checkpoint
@@ -62,17 +61,9 @@ class Predictor:
         ).to(self.device)
         with torch.inference_mode():
             prediction = network(batch)
-        matrices = to_block_matrices(graphs, batch, prediction, self.basis, network.shells)
-        if prediction.energy_zero is None:
-            return matrices
-        if overlaps is None:
+        if overlaps is None and network.energy_zero is not None:
             overlaps = [compute_overlap(structure, self.basis) for structure in structures]
-        shifts = prediction.energy_zero.double().cpu().tolist()
-        envelopes = [self._envelope(graph) for graph in graphs]
-        return [add_energy_zero(*parts) for parts in zip(matrices, overlaps, shifts, envelopes, strict=True)]
-
-    def _envelope(self, graph: NeighborGraph) -> np.ndarray:
-        return self.network.readout.envelope(torch.from_numpy(np.linalg.norm(graph.vectors, axis=1))).numpy()
+        return assemble(network, graphs, batch, prediction, self.basis, overlaps)
 
     def __repr__(self) -> str:
         return f"Predictor({self.card.line}, device={self.device}, dtype={self.dtype})"

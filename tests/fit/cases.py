@@ -20,6 +20,7 @@ from ase_tracegrad.structure import Structure
 from tests.standin_model import StandInPredictor
 
 MANY_CENTRE = -3.0  # eV
+MOMENTS = {1: 3.0, 6: 80.0}  # eV Angstrom^3, of the energy zero
 NETWORK = NetworkConfig(
     cutoff=4.0,
     cutoff_width=0.5,
@@ -42,11 +43,15 @@ def make_structure(seed: int) -> Structure:
     return Structure([6, 6, 1, 1], positions + rng.uniform(-0.1, 0.1, (4, 3)), np.diag([2.5, 9, 9]), [True, False, False])
 
 
-def make_sample(seed: int = 0, **info) -> Sample:
-    """H and S of one chain on the same pairs."""
+def make_sample(seed: int = 0, *, height: float | None = None, **info) -> Sample:
+    """H and S of one chain on the same pairs; height: periodic in all directions, with an energy zero that knows the volume."""
     structure, model = make_structure(seed), StandInPredictor()
+    if height is not None:
+        structure = replace(structure, cell=np.diag([2.5, 9, height]), pbc=[True, True, True])
     overlap = compute_overlap(structure, model.basis)
     hamiltonian = with_error(model.predict([structure])[0], square(overlap), MANY_CENTRE)
+    if height is not None:
+        hamiltonian = with_error(hamiltonian, overlap, 2 * (MOMENTS[6] + MOMENTS[1]) / structure.volume)
     return Sample(structure, model.basis, hamiltonian, overlap, {"fermi_level": -11.0, "version": "formula", **info})
 
 

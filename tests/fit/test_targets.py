@@ -13,7 +13,7 @@ from ase_tracegrad.fit.dataset import label_graph
 from ase_tracegrad.fit.targets import MIN_OFFSITE_SPREAD, MIN_ONSITE_SPREAD, fit_standardization, trace_labels
 from ase_tracegrad.overlap import compute_overlap
 from ase_tracegrad.structure import Structure
-from tests.fit.cases import NETWORK, make_network, make_sample, with_error
+from tests.fit.cases import MOMENTS, NETWORK, make_network, make_sample, with_error
 from tests.standin_model import StandInPredictor
 
 
@@ -185,7 +185,7 @@ def test_unknown_kind_of_label(labelled):
 
 
 def moments_case(heights):
-    """H = local + (sum of q) / Omega S, q = 3 for H and 80 for C, of two molecules in cells of different height."""
+    """H = local + (sum of q) / Omega S of two molecules in cells of different height."""
     network = make_network(replace(NETWORK, energy_zero="cell-average"))
     graphs = []
     for number, (height, keep) in enumerate(heights):
@@ -194,7 +194,7 @@ def moments_case(heights):
         structure = Structure(chain.numbers[keep], chain.positions[keep], np.diag([2.5, 9, height]), [True, True, True])
         overlap = compute_overlap(structure, full.basis)
         plain = StandInPredictor().predict([structure])[0]
-        q = np.where(structure.numbers == 6, 80.0, 3.0).sum()
+        q = sum(MOMENTS[z] for z in structure.numbers)
         shifted = with_error(plain, overlap, q / (2.5 * 9 * height))
         sample = replace(full, structure=structure, hamiltonian=shifted, overlap=overlap)
         graphs.append((plain, label_graph(f"cell-{number}", sample, network, torch.float64)))
@@ -204,7 +204,7 @@ def moments_case(heights):
 def test_moments_of_the_energy_zero_are_found():
     network, plain, graphs = moments_case([(9, [0, 1, 2, 3]), (12, [0, 1, 2, 3]), (9, [0, 2, 3]), (14, [0, 2, 3])])
     found = targets.fit_moments(network, graphs)
-    assert torch.allclose(found, torch.tensor([3.0, 80.0], dtype=torch.float64), atol=1e-3)
+    assert torch.allclose(found, torch.tensor([MOMENTS[1], MOMENTS[6]], dtype=torch.float64), atol=1e-3)
     network.energy_zero.moment.copy_(found)
     without = label_graph("plain", replace(graphs[3].sample, hamiltonian=plain[3]), network, torch.float64)
     for local, expected in zip(targets.local_blocks(network, graphs[3]), (without.offsite, without.onsite), strict=True):

@@ -271,6 +271,23 @@ def test_limit(store, tmp_path):
     assert len(make_trainer(store, tmp_path).data["train"]) == 2
 
 
+def test_energy_zero_is_learned_and_validated(tmp_path):
+    """One chain in two cells tells the moment; the validation of a third cell counts it, as the exported model does."""
+    path = tmp_path / "cells.h5"
+    with StoreWriter(path) as writer:
+        for name, height, split in (("low", 9.0, "train"), ("high", 12.0, "train"), ("higher", 16.0, "validation")):
+            writer.add(name, make_sample(0, height=height, split=split))
+    trainer = make_trainer(path, tmp_path / "run", network={"energy_zero": "cell-average"}, schedule={"epochs": 1})
+    trainer.run(progress=False)
+    predictor, validation = load_model(export_model(trainer)), trainer.data["validation"][0].sample
+    low, higher = (
+        hamiltonian_error(predictor.predict([sample.structure])[0], sample)
+        for sample in (trainer.data["train"][0].sample, validation)
+    )
+    assert float(read_log(tmp_path / "run")[-1]["mae_all"]) == pytest.approx(higher.all, rel=1e-4)
+    assert higher.mu == pytest.approx(low.mu, abs=1.0)  # meV; 166 eV A^3 in these volumes differ by 340 meV
+
+
 def test_exported_model_predicts_what_was_validated(store, tmp_path):
     """The file holds the averaged weights, and Predictor repeats the trainer's own figures."""
     trainer = make_trainer(store, tmp_path, card={"name": "chains", "description": "acetylene", "label_noise_mev": 0.1})
