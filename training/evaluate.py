@@ -19,6 +19,7 @@ GROUPS = {
     "x2": "displaced 2x2",
     "x3": "displaced 3x3",
     "x4": "rippled 4x4",
+    "vacuum": "primitive cell, more vacuum",
     "rect": "rippled rectangle",
 }
 
@@ -46,7 +47,8 @@ def main():
         parser.exit(2, f"evaluate.py: {options.data} holds no sample of split {options.split!r}\n")
     out = options.out or Path("evaluation.json")
     card = predictor.card
-    header = {"model": card.name, "description": card.description, "training_set": card.training_set, "split": options.split}
+    header = {"model": card.name, "description": card.description, "training_set": card.training_set}
+    header |= {"data_sha256": card.data_sha256, "split": options.split}
     replace_text(out, json.dumps(header | result, indent=1) + "\n")
     print(format_table(result["groups"]))
     if options.write_card:
