@@ -85,18 +85,20 @@ def _draw(calc: TraceGradCalculator, references: list[dict], out: Path):
     from .plot_comparison import plot_comparison
 
     with plt.style.context(STYLE):
-        size = {"figsize": (3.9 * len(references), 5.6), "height_ratios": (4, 1), "layout": "constrained"}
-        figure, axes = plt.subplots(2, len(references), squeeze=False, sharex="col", **size)
+        width = 3.9 * len(references)
+        figure, axes = plt.subplots(
+            2, len(references), squeeze=False, sharex="col", height_ratios=(4, 1), figsize=(width, 5.6), layout="constrained"
+        )
     for entry, window, pair in zip(references, WINDOWS, axes.T, strict=True):
         reference = _reference(entry)
         bands = calc.band_structure(_refine_path(reference.path), atoms=_atoms(entry))
-        choices = {"error_window": (-np.inf, ABOVE_FERMI), "window": window, "labels": ("TraceGrad", "CP2K")}
-        plot_comparison(bands, reference, axes=pair, **choices)
+        error_window, labels = (-np.inf, ABOVE_FERMI), ("TraceGrad", "CP2K")
+        plot_comparison(bands, reference, axes=pair, error_window=error_window, window=window, labels=labels)
         pair[0].set_title(entry["title"], loc="right", fontsize=8)
     figure.savefig(out / "bands.png", dpi=150)
-    axes = plot_dos(calc.dos(width=0.0, kpts=(48, 48, 1), atoms=_atoms(references[0])), window=(-20, 8))
-    axes.set_title("graphene, primitive cell")
-    axes.figure.savefig(out / "dos.png", dpi=150)
+    dos = plot_dos(calc.dos(width=0.0, kpts=(48, 48, 1), atoms=_atoms(references[0])), window=(-20, 8))
+    dos.set_title("graphene, primitive cell")
+    plt.savefig(out / "dos.png", dpi=150)
     plt.close("all")
 
 

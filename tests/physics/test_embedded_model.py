@@ -38,12 +38,13 @@ def test_demo_runs_and_its_errors_are_those_of_the_card(tmp_path, capsys, calc, 
 
 
 def check_pictures(figures: dict):
-    """The open figures: bands with CP2K's behind them and the errors below, and the density of states."""
-    (bands, errors), (dos,) = (plt.figure(number).axes for number in plt.get_fignums())
-    assert f"RMSE {figures['band_rmse']:.2f} meV, largest {figures['band_max']:.2f} meV" in bands.get_title()
-    assert [t.get_text() for t in bands.get_legend().get_texts()] == ["CP2K", "TraceGrad"]
+    """The open figures: bands with CP2K's as dots and the errors below, for both structures, and the density of states."""
+    (bands, displaced, errors, _), (dos,) = (plt.figure(number).axes for number in plt.get_fignums())
+    assert f"RMSE {figures['band_rmse']:.2f} meV, largest {figures['band_max']:.2f} meV" in errors.get_title()
+    assert [t.get_text() for t in bands.get_legend().get_texts()] == ["TraceGrad", "CP2K"]
     assert [t.get_text() for t in errors.get_xticklabels()] == ["Γ", "M", "K", "Γ"]
     assert bands.get_ylim() == (-20, 8)
+    assert displaced.get_title(loc="right") == "displaced, strained 3x3"
     assert len(bands.lines) >= 2 * 8  # at least the occupied and some empty bands of both
     assert dos.get_title() == "graphene, primitive cell"
     assert dos.get_xlim() == (-20, 8)
