@@ -63,4 +63,6 @@ def write_untrained_model(path, basis: Basis) -> None:
     config = NetworkConfig(cutoff=4.0, message_cutoff=3.0, tracegrad=TraceGradConfig(hidden=4, invariants=4), **small)
     card = ModelCard("untrained", "random weights, for tests", sorted(basis.atoms), basis.name, basis.code, basis.xc, config.cutoff)
     card.domain.update(pairs={"C-C": {"shortest": 1.1}})
-    save_checkpoint(path, HamiltonianNetwork(config, basis, card.elements), basis, card)
+    network = HamiltonianNetwork(config, basis, card.elements)
+    network.readout.spread.fill_(0.01)  # eV: random hoppings of the size of S would be ghost states
+    save_checkpoint(path, network, basis, card)
