@@ -186,11 +186,12 @@ def test_demo(tracegrad, here):
 
 
 def test_outside_the_training_domain_is_a_warning(tracegrad, here, model_file):
-    write("dense.xyz", graphene(a=1.7, vacuum=5.0), format="extxyz")
+    write("dense.xyz", graphene(a=1.81, vacuum=5.0), format="extxyz")
     code, _, err = tracegrad("gap", "dense.xyz", "-m", model_file, "--kpts", "1,1,1")
     assert code == 0
-    assert err.count("\n") == 1
-    assert err.startswith("tracegrad: warning: outside the training domain of untrained: C-C distance of 0.98")
+    first, *more = err.splitlines()  # random weights on a dense sheet may also give ghost states, which is a warning of its own
+    assert first.startswith("tracegrad: warning: outside the training domain of untrained: C-C distance of 1.045")
+    assert all(line.startswith("tracegrad: warning: ") for line in more)
 
 
 # -- what it refuses -----------------------------------------------------------------------------------
