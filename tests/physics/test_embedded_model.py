@@ -22,6 +22,7 @@ def calc():
 
 
 def test_demo_runs_and_its_errors_are_those_of_the_card(tmp_path, capsys, calc, monkeypatch):
+    plt.close("all")  # those of other tests
     monkeypatch.setattr(plt, "close", lambda *_: None)  # so that its pictures can be looked at
     figures = run_demo(tmp_path)
     monkeypatch.undo()
