@@ -223,8 +223,12 @@ class ElectronicStructure:
         return refine_band_gap(hamiltonian, self.sample.overlap, gap, step, hamiltonian_error=self._hamiltonian_error)
 
     def _solve_with(self, kpts, edges, progress: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Energies at both lists in one call, so that all have the same number of bands."""
-        kpts = np.concatenate([np.asarray(kpts, dtype=float), np.asarray(edges, dtype=float).reshape(-1, 3)])
+        """Energies at both lists in one call, so that all have the same number of bands.
+
+        Edges that differ along axes without dispersion only are one: graphene's bands touch at K, not at H above it.
+        """
+        edges = np.unique(np.asarray(edges, dtype=float).reshape(-1, 3) * self.dispersive, axis=0)
+        kpts = np.concatenate([np.asarray(kpts, dtype=float), edges])
         return self.energies(kpts, progress=progress), kpts
 
 

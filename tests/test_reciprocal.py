@@ -137,6 +137,14 @@ def test_the_gap_is_followed_off_the_mesh():
     assert refined.gap == pytest.approx(fine.gap, abs=5e-3)
 
 
+def test_points_above_each_other_across_vacuum_are_one():
+    """With a period along the normal the lattice has an H above K; nothing disperses between them."""
+    atoms, _ = make_atoms("graphene")
+    atoms.pbc = True
+    assert "H" in named_points(atoms)
+    assert "touch at K = (0.3333, 0.3333, 0)" in str(atoms.calc.band_gap())
+
+
 @pytest.mark.parametrize("point", [[1 / 3, 1 / 3, 0], [-1 / 3, 2 / 3, 0], [2 / 3, -1 / 3, 1]])
 def test_names_of_equivalent_points(point):
     atoms, _ = make_atoms("graphene")

@@ -10,6 +10,7 @@ LATTICE_CONSTANT = 2.46  # Angstrom
 VACUUM_CELL = 10.0  # Angstrom; MOLOPT-SR carbon orbitals end at 7.2, so periodic images along z do not couple
 K_DENSITY = 12  # the primitive cell's mesh; a n x n supercell gets 12 / n, the same points folded
 GOLDEN_PATH_POINTS = 12
+MORE_RIPPLES = {2: 70, 3: 50}  # from this index on, every second n x n cell is rippled: ripples are what long cells need
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class GrapheneStructure:
     seed: list[int]
 
 
-def make_structures(n_2x2: int = 70, n_3x3: int = 50) -> list[GrapheneStructure]:
+def make_structures(n_2x2: int = 120, n_3x3: int = 62) -> list[GrapheneStructure]:
     """All structures: what validates and tests first, then a mixture at any point of the list."""
     groups = [
         [_displaced(2, i) for i in range(n_2x2)],
@@ -61,13 +62,13 @@ def _with_vacuum(index: int, scale: float, height: float) -> GrapheneStructure:
 
 
 def _displaced(n: int, index: int) -> GrapheneStructure:
-    """Uniform displacements to 0.1 A; half of the cells strained to 4 %, one in seven rippled instead of fully displaced."""
+    """Uniform displacements to 0.1 A; half of the cells strained to 4 %, some rippled instead of fully displaced."""
     seed = [n, index]
     rng = np.random.default_rng(seed)
     atoms = _sheet(n)
     if index % 4 in (1, 2):
         _strain(atoms, rng, 0.04)
-    rippled = index % 7 == 3
+    rippled = index % 7 == 3 or (index >= MORE_RIPPLES[n] and index % 2 == 0)
     if rippled:
         _ripple(atoms, rng, 0.06)
     atoms.positions += rng.uniform(-1, 1, atoms.positions.shape) * (0.05 if rippled else 0.1)
