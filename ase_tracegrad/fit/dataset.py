@@ -17,7 +17,6 @@ from ..nn.assembly import from_block_matrix
 from ..nn.batch import GraphBatch, make_batch
 from ..nn.network import HamiltonianNetwork
 
-
 LARGEST_MAGNETISM = 1e-3  # eV; noise of non-magnetic labels is a thousandth of it
 
 

@@ -64,7 +64,7 @@ def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]
 
 @torch.no_grad()
 def local_blocks(network: HamiltonianNetwork, graph: LabelledGraph) -> tuple[Tensor, Tensor]:
-    """Off-site (E, ..., U, U) and on-site (N, ..., U, U) labels without the energy zero that the volume and the elements give, eV."""
+    """Off-site (E, ..., U, U) and on-site (N, ..., U, U) labels, eV, without the energy zero that volume and elements give."""
     if network.energy_zero is None:
         return graph.offsite, graph.onsite
     mu = network.energy_zero.average(graph.batch)
@@ -126,7 +126,7 @@ def _average_groups(values: Tensor, group: Tensor) -> Tensor:
 def trace_labels(network: HamiltonianNetwork, graph: LabelledGraph, kind: str) -> tuple[TraceLabels, TraceLabels]:
     """T = tr(Q Q^dagger) of every shell pair, of the standardised labels, off-site (E, P) and on-site (N, P).
 
-    The trace of a spinor block runs over the spin too: 2 (h_0^2 + h^2) with the matrices of nn/spin.py.
+    The trace of a spinor block runs over the spin too: 2 |h_0|^2 + 2 |h|^2 with the matrices of nn/spin.py.
     kind: 'raw', 'log' (log(1 + T)) or 'layer-norm' (over the shell pairs of each atom pair, as the authors' code does).
     """
     readout, facts = network.readout, network.shells.components

@@ -11,7 +11,6 @@ import time
 import zlib
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm

@@ -109,13 +109,9 @@ class CommonShells:
         """Irreps that Hermitian on-site blocks hold and ``node`` does not, such as '0o'."""
         # Transposition gives (-1)^orbital between equal shells; h_0 is symmetric and h antisymmetric.
         allowed = [p for p in self.pieces if p.a != p.b or (p.orbital + p.spin) % 2 == 0]
-        present = {"natural": node.natural, "pseudo": node.pseudo}
-        missing = []
-        for p in allowed:
-            counts = present["pseudo" if self._is_pseudo(p) else "natural"]
-            if (p.L > node.lmax or not counts[p.L]) and self._irrep(p) not in missing:
-                missing.append(self._irrep(p))
-        return missing
+        needed = dict.fromkeys(self._irrep(p) for p in allowed)
+        present = {term.split("x")[1] for term in str(node).split("+")}
+        return [irrep for irrep in needed if irrep not in present]
 
     def _irrep(self, piece: Piece) -> str:
         return f"{piece.L}{'eo'[(self.shells[piece.a] + self.shells[piece.b]) % 2]}"

@@ -12,6 +12,7 @@ from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.symmetry import time_reversal_residual
 from ase_tracegrad.fit.dataset import label_graph
+from ase_tracegrad.fit.evaluate import evaluate_model
 from ase_tracegrad.fit.export import export_model
 from ase_tracegrad.fit.loss import band_loss, element_loss, make_bloch_states
 from ase_tracegrad.fit.metrics import BandReference, hamiltonian_error
@@ -67,9 +68,9 @@ def test_labels_become_blocks_again(labelled):
 
 
 def test_labels_of_the_wrong_kind_are_refused():
-    with pytest.raises(ValueError, match="a: the label is a spinor Hamiltonian, .* set network.spinor to true"):
+    with pytest.raises(ValueError, match=r"a: the label is a spinor Hamiltonian, .* set network.spinor to true"):
         label_graph("a", make_spinor_sample(), make_network())
-    with pytest.raises(ValueError, match="a: the label is a spinless Hamiltonian, .* set network.spinor to false"):
+    with pytest.raises(ValueError, match=r"a: the label is a spinless Hamiltonian, .* set network.spinor to false"):
         label_graph("a", make_sample(), make_network(SPINOR_NETWORK))
     sample = make_spinor_sample()
     blocks = {key: block.copy() for key, block in sample.hamiltonian.items()}
@@ -230,6 +231,8 @@ def test_a_spinor_network_is_trained_exported_and_loaded(tmp_path):
     predictor = load_model(export_model(trainer), dtype="float64")
     assert predictor.network.config.spinor
     sample = trainer.data["validation"][0].sample
+    figures = evaluate_model(predictor, [("test", "chain", sample)], progress=False)["groups"]["test"]
+    assert figures["mae_all"] < 2 * untrained["mae_all"]
     matrix = predictor.predict([sample.structure])[0]
     assert matrix.spin == "spinor"
     (kept,) = predictor.predict([sample.structure], [sample.overlap])

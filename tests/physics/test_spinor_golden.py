@@ -1,4 +1,4 @@
-"""Spin-orbit coupling end to end on OpenMX's bilayer bismuthene: what its labels are, and a model that knows only their statistics."""
+"""Spin-orbit coupling end to end on OpenMX's bilayer bismuthene: its labels, and a model that knows only their statistics."""
 
 from dataclasses import replace
 
