@@ -179,6 +179,16 @@ class BlockMatrix:
         """The Hermitian part (M + M^dagger) / 2."""
         return replace(self, values=(self.values + self.adjoint().values) / 2)
 
+    def with_spin(self, spin: SpinKind) -> "BlockMatrix":
+        """This matrix; if it is spinless and spinors are asked for, M x sigma_0, which acts on both spins alike."""
+        if spin == self.spin:
+            return self
+        if spin == "none":
+            raise ValueError("a spinor matrix cannot be made spinless")
+        unit = np.eye(2)
+        values = [np.kron(unit, self._block(b)).ravel() for b in range(len(self))]
+        return replace(self, values=np.concatenate(values) if values else self.values, spin=spin)
+
     def restricted_to(self, other: "BlockMatrix") -> "BlockMatrix":
         """This matrix on the pairs of ``other``: blocks that are not stored here are zero there."""
         self._require_same_layout(other)

@@ -182,3 +182,14 @@ def test_repr_is_one_line(make_matrix):
     text = f"BlockMatrix(2 atoms, {matrix.n_orbitals} orbitals, {len(matrix)} blocks, largest {np.abs(matrix.values).max():.4g})"
     assert repr(matrix) == text
     assert "spinor" in repr(make_matrix(spin="spinor"))
+
+
+def test_a_spinless_matrix_acts_on_both_spins(make_matrix):
+    """M(k) becomes 1_2 x M(k); the way back does not exist, and nothing is copied where nothing changes."""
+    matrix = make_matrix()
+    spinor, k = matrix.with_spin("spinor"), [[0.1, 0.2, -0.3]]
+    assert np.abs(spinor.bloch(k)[0] - np.kron(np.eye(2), matrix.bloch(k)[0])).max() == 0
+    assert spinor.with_spin("spinor") is spinor
+    assert matrix.with_spin("none") is matrix
+    with pytest.raises(ValueError, match="a spinor matrix cannot be made spinless"):
+        spinor.with_spin("none")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..electronic.symmetry import time_reversal_residual
 from ..graph import NeighborGraph, build_graph
 from ..io.sample import Sample
 from ..io.store import StoreReader
@@ -16,11 +17,14 @@ from ..nn.assembly import from_block_matrix
 from ..nn.batch import GraphBatch, make_batch
 from ..nn.network import HamiltonianNetwork
 
+LARGEST_MAGNETISM = 1e-3  # eV; noise of non-magnetic labels is a thousandth of it
+
 
 @dataclass(frozen=True)
 class LabelledGraph:
     """One structure with labels: offsite (E, U, U), onsite (N, U, U) of H in eV, the same of S, and where orbitals exist.
 
+    Of spinors (E, 4, U, U) and (N, 4, U, U), see nn/spin.py.
     offsite_mask, onsite_mask: 1 where both orbitals exist, 0 in the padding; None if nothing is padded.
     """
 
@@ -37,8 +41,9 @@ class LabelledGraph:
 
 
 def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: torch.dtype = torch.float32) -> LabelledGraph:
-    """Prepare one sample for a network."""
+    """Prepare one sample for a network. ValueError if its labels are not of the kind that the network predicts."""
     config, shells = network.config, network.shells
+    _check_spin(name, sample, config.spinor)
     graph = build_graph(sample.structure, dict.fromkeys(network.elements, config.cutoff / 2))
     batch = make_batch([graph], network.elements, message_cutoff=config.message_cutoff, lmax=network.lmax, dtype=dtype)
     offsite, onsite = from_block_matrix(sample.hamiltonian, graph, batch, shells, dtype)
@@ -51,7 +56,24 @@ def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: t
         atoms = exists[batch.species]
         onsite_mask = atoms[:, :, None] * atoms[:, None, :]
         offsite_mask = atoms[batch.receiver][:, :, None] * atoms[batch.sender][:, None, :]
+        if config.spinor:
+            onsite_mask, offsite_mask = (mask[:, None].expand(-1, 4, -1, -1) for mask in (onsite_mask, offsite_mask))
     return LabelledGraph(name, sample, graph, batch, offsite, onsite, offsite_overlap, onsite_overlap, offsite_mask, onsite_mask)
+
+
+def _check_spin(name: str, sample: Sample, spinor: bool):
+    found = sample.hamiltonian.spin
+    if spinor != (found == "spinor"):
+        raise ValueError(
+            f"{name}: the label is {'a spinor' if found == 'spinor' else 'a spinless'} Hamiltonian, the network predicts "
+            f"{'spinors' if spinor else 'spinless ones'}: set network.spinor to {str(not spinor).lower()}"
+        )
+    residual = time_reversal_residual(sample.hamiltonian) if spinor else 0.0
+    if residual > LARGEST_MAGNETISM:
+        raise ValueError(
+            f"{name}: H differs from its time reverse by up to {residual:.2g} eV, so the label is magnetic; spinor networks "
+            f"predict non-magnetic Hamiltonians (up to {LARGEST_MAGNETISM:g} eV): compute it without moments, or leave it out"
+        )
 
 
 def load_labelled(

@@ -8,6 +8,8 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from ..nn.network import Prediction
+from ..nn.readout import scale_blocks
+from ..nn.spin import from_components
 from .dataset import LabelledGraph
 from .targets import TraceLabels
 
@@ -15,7 +17,7 @@ MEV = 1000.0
 
 
 def element_errors(prediction: Prediction, graph: LabelledGraph, envelope: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors of H off-site (E, U, U) and on-site (N, U, U), meV.
+    """Errors of H off-site (E, U, U) and on-site (N, U, U), meV; of spinors those of the matrices of nn/spin.py, (E, 4, U, U).
 
     The labels are multiplied by the envelope of the cut-off, so nothing has to be learned that the model cannot express.
     """
@@ -23,11 +25,14 @@ def element_errors(prediction: Prediction, graph: LabelledGraph, envelope: Tenso
     if prediction.energy_zero is not None:
         offsite = offsite - prediction.energy_zero * graph.offsite_overlap
         onsite = onsite - prediction.energy_zero * graph.onsite_overlap
-    return (prediction.offsite - offsite * envelope[:, None, None]) * MEV, (prediction.onsite - onsite) * MEV
+    return (prediction.offsite - scale_blocks(offsite, envelope)) * MEV, (prediction.onsite - onsite) * MEV
 
 
 def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, onsite_weight: float, kind: str) -> Tensor:
-    """Mean absolute ('l1') or squared ('mse') error of the elements, meV or meV^2; on-site elements count onsite_weight times."""
+    """Mean absolute ('l1') or squared ('mse') error of the elements, meV or meV^2; on-site elements count onsite_weight times.
+
+    For spinors it is the mean over the real and the imaginary parts of the elements that time reversal leaves.
+    """
     offsite, onsite = element_errors(prediction, graph, envelope)
     count: int | Tensor = offsite.numel() + onsite.numel()
     if graph.offsite_mask is not None and graph.onsite_mask is not None:
@@ -50,7 +55,10 @@ def trace_loss(prediction: Prediction, labels: tuple[TraceLabels, TraceLabels]) 
 
 @dataclass(frozen=True)
 class BlochStates:
-    """Eigenvectors of the labels at kpts (K, 3): phases (K, E) of the pairs, coefficients K x (N*U, n) over padded orbitals."""
+    """Eigenvectors of the labels at kpts (K, 3): phases (K, E) of the pairs, coefficients K x (N*U, n) over padded orbitals.
+
+    For spinors 2 U orbitals of each atom, spin up first.
+    """
 
     kpts: np.ndarray
     phases: Tensor
@@ -60,14 +68,15 @@ class BlochStates:
 def make_bloch_states(graph: LabelledGraph, padded_index: np.ndarray, n_kpts: int, above_fermi: float, seed) -> BlochStates:
     """Eigenvectors at random k (in the periodic directions), up to above_fermi eV over the Fermi level.
 
-    padded_index: positions of the structure's orbitals among the N * U padded ones.
+    padded_index: positions of the structure's orbitals among the padded ones, see CommonShells.padded_index.
     """
     sample = graph.sample
+    overlap = sample.overlap.with_spin(sample.hamiltonian.spin)
     kpts = np.random.default_rng(seed).random((n_kpts, 3)) * sample.structure.pbc
     shifts = graph.graph.shifts[graph.graph.n_onsite :][graph.batch.pair_order]
-    size = graph.onsite.shape[0] * graph.onsite.shape[1]
+    size = graph.batch.n_atoms * sample.hamiltonian.n_spin * graph.onsite.shape[-1]
     coefficients = []
-    for h, s in zip(sample.hamiltonian.bloch(kpts), sample.overlap.bloch(kpts), strict=True):
+    for h, s in zip(sample.hamiltonian.bloch(kpts), overlap.bloch(kpts), strict=True):
         _, c = eigh(h, s, subset_by_value=(-np.inf, sample.info["fermi_level"] + above_fermi), driver="gvx")
         padded = np.zeros((size, c.shape[1]), dtype=np.complex64)
         padded[padded_index] = c
@@ -78,11 +87,14 @@ def make_bloch_states(graph: LabelledGraph, padded_index: np.ndarray, n_kpts: in
 
 def band_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, states: BlochStates, pick: int) -> Tensor:
     """Mean |<n|dH(k)|m>| over the label's states at one k, meV: first-order shifts (diagonal) and mixing."""
-    n, u = graph.onsite.shape[:2]
-    offsite, onsite = (error.flatten(1) for error in element_errors(prediction, graph, envelope))
+    errors = element_errors(prediction, graph, envelope)
+    if graph.sample.hamiltonian.spin == "spinor":
+        errors = from_components(errors[0]), from_components(errors[1])
+    n, u = errors[1].shape[0], errors[1].shape[-1]
+    offsite, onsite = (error.flatten(1).to(torch.complex64) for error in errors)
     dense = torch.zeros(n * n, u * u, dtype=torch.complex64)
     dense = dense.index_add(0, graph.batch.receiver * n + graph.batch.sender, offsite * states.phases[pick][:, None])
-    dense = dense.index_add(0, torch.arange(n) * (n + 1), onsite.to(torch.complex64))
+    dense = dense.index_add(0, torch.arange(n) * (n + 1), onsite)
     dense = dense.view(n, n, u, u).permute(0, 2, 1, 3).reshape(n * u, n * u)
     c = states.coefficients[pick]
     projected = c.conj().T @ dense @ c

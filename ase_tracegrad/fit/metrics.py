@@ -15,6 +15,7 @@ from ..io.sample import Sample
 class HamiltonianError:
     """Mean absolute errors of one structure in meV over the predicted pairs.
 
+    Of complex elements the modulus counts, over all four spin parts, as in the literature (DeepH-E3's analyzer.py: maskmae).
     gauge: after removing mu S with mu = <dH, S> / <S, S>; mu in meV; largest_block: the worst shell pair (cha_b).
     """
 
@@ -29,9 +30,9 @@ class HamiltonianError:
 def hamiltonian_error(predicted: BlockMatrix, sample: Sample) -> HamiltonianError:
     """Compare a prediction with the label on the predicted pairs."""
     label = sample.hamiltonian.restricted_to(predicted)
-    overlap = sample.overlap.restricted_to(predicted)
+    overlap = sample.overlap.with_spin(predicted.spin).restricted_to(predicted)
     error = 1000 * (predicted.values - label.values)
-    mu = float(error @ overlap.values / (overlap.values @ overlap.values))
+    mu = float(np.vdot(overlap.values, error).real / np.vdot(overlap.values, overlap.values).real)
     onsite = (predicted.pairs[:, 0] == predicted.pairs[:, 1]) & (predicted.shifts == 0).all(axis=1)
     on_element = np.repeat(onsite, np.diff(predicted.offsets))
     magnitude = np.abs(error)
@@ -46,10 +47,12 @@ def hamiltonian_error(predicted: BlockMatrix, sample: Sample) -> HamiltonianErro
 
 
 def _largest_shell_pair(predicted: BlockMatrix, magnitude: np.ndarray) -> float:
-    """Largest mean error over (shells of i, shells of j), averaged over all pairs of equal shell lists."""
+    """Largest mean error over (shells of i, shells of j), averaged over all pairs of equal shell lists and over the spin parts."""
     total: dict[tuple, list] = {}
     for b, (i, j) in enumerate(predicted.pairs):
-        block = magnitude[predicted.offsets[b] : predicted.offsets[b + 1]].reshape(predicted.shapes[b])
+        rows, columns = predicted.layout.sizes[[i, j]]
+        block = magnitude[predicted.offsets[b] : predicted.offsets[b + 1]]
+        block = block.reshape(predicted.n_spin, rows, predicted.n_spin, columns).mean(axis=(0, 2))
         key = (predicted.layout.shells[i], predicted.layout.shells[j])
         total.setdefault(key, [0, 0])
         total[key][0] = total[key][0] + block

@@ -56,7 +56,7 @@ def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]
     species = torch.cat([g.batch.species for g in graphs])
     for s in species.unique().tolist():
         y = onsite[species == s]
-        mean = y.mean(0) * (facts["L"] == 0)
+        mean = y.mean(0) * facts["invariant"]
         variance = _average_groups((y - mean).square().mean(0, keepdim=True), facts["piece"])[0]
         readout.onsite_mean[s].copy_(mean)
         readout.onsite_spread[s].copy_(variance.sqrt().clamp_min(MIN_ONSITE_SPREAD))
@@ -64,7 +64,7 @@ def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]
 
 @torch.no_grad()
 def local_blocks(network: HamiltonianNetwork, graph: LabelledGraph) -> tuple[Tensor, Tensor]:
-    """Off-site (E, U, U) and on-site (N, U, U) labels without the energy zero that the volume and the elements give, eV."""
+    """Off-site (E, ..., U, U) and on-site (N, ..., U, U) labels, eV, without the energy zero that volume and elements give."""
     if network.energy_zero is None:
         return graph.offsite, graph.onsite
     mu = network.energy_zero.average(graph.batch)
@@ -87,7 +87,7 @@ def fit_moments(network: HamiltonianNetwork, graphs: list[LabelledGraph]) -> Ten
             density = float(one.batch.inverse_volume - other.batch.inverse_volume)
             if abs(density) <= 1e-3 * float(one.batch.inverse_volume):
                 continue
-            overlap = one.sample.overlap
+            overlap = one.sample.overlap.with_spin(one.sample.hamiltonian.spin)
             change = one.sample.hamiltonian.restricted_to(overlap) - other.sample.hamiltonian.restricted_to(overlap)
             rows.append(density * np.bincount(one.batch.species.numpy(), minlength=len(network.elements)))
             values.append(change.inner(overlap) / overlap.inner(overlap))
@@ -126,6 +126,7 @@ def _average_groups(values: Tensor, group: Tensor) -> Tensor:
 def trace_labels(network: HamiltonianNetwork, graph: LabelledGraph, kind: str) -> tuple[TraceLabels, TraceLabels]:
     """T = tr(Q Q^dagger) of every shell pair, of the standardised labels, off-site (E, P) and on-site (N, P).
 
+    The trace of a spinor block runs over the spin too: 2 |h_0|^2 + 2 |h|^2 with the matrices of nn/spin.py.
     kind: 'raw', 'log' (log(1 + T)) or 'layer-norm' (over the shell pairs of each atom pair, as the authors' code does).
     """
     readout, facts = network.readout, network.shells.components
@@ -143,8 +144,9 @@ def trace_labels(network: HamiltonianNetwork, graph: LabelledGraph, kind: str) -
         (present[species][:, :, None] * present[species][:, None, :]).flatten(1),
     )
     labels = []
+    spins = 2 if network.shells.spinor else 1
     for y, mask in zip((offsite, onsite), masks, strict=True):
-        trace = (y.square() @ membership) * mask
+        trace = spins * (y.square() @ membership) * mask
         if kind == "layer-norm":
             trace = _masked_layer_norm(trace, mask)
         elif kind == "log":

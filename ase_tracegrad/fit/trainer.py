@@ -11,7 +11,6 @@ import time
 import zlib
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -151,9 +150,9 @@ class Trainer:
 
     def _bloch_states(self, graph: LabelledGraph) -> BlochStates:
         if graph.name not in self.states:
-            shells, loss = self.network.shells, self.config.loss
+            loss = self.config.loss
             seed = [self.config.seed, zlib.crc32(graph.name.encode())]  # other k-points for every structure
-            index = np.concatenate([a * shells.size + shells.index[int(z)] for a, z in enumerate(graph.sample.structure.numbers)])
+            index = self.network.shells.padded_index(graph.sample.structure.numbers)
             self.states[graph.name] = make_bloch_states(graph, index, loss.band_kpts, loss.band_above_fermi, seed)
         return self.states[graph.name]
 

@@ -13,15 +13,16 @@ from ..graph import NeighborGraph
 from .batch import GraphBatch
 from .coupling import CommonShells
 from .network import HamiltonianNetwork, Prediction
+from .spin import from_components, to_components
 
 
 def to_block_matrices(
     graphs: Sequence[NeighborGraph], batch: GraphBatch, prediction: Prediction, basis: Basis, shells: CommonShells
 ) -> list[BlockMatrix]:
     """One BlockMatrix (float64, eV) per graph, with the graph's pairs in the graph's order."""
-    offsite = np.empty(prediction.offsite.shape)
-    offsite[batch.pair_order] = prediction.offsite.detach().cpu().double().numpy()
-    onsite = prediction.onsite.detach().cpu().double().numpy()
+    onsite, sorted_offsite = (_to_numpy(blocks, shells) for blocks in (prediction.onsite, prediction.offsite))
+    offsite = np.empty_like(sorted_offsite)
+    offsite[batch.pair_order] = sorted_offsite
     matrices, first_atom, first_pair = [], 0, 0
     for graph in graphs:
         n, n_pairs = graph.n_onsite, len(graph.pairs) - graph.n_onsite
@@ -30,17 +31,22 @@ def to_block_matrices(
         numbers = graph.structure.numbers
         layout = basis.layout(numbers)
         if len(set(numbers.tolist())) == 1:
-            index = shells.index[int(numbers[0])]
+            index = shells.spin_orbitals(int(numbers[0]))
             values = padded[:, index[:, None], index].ravel()
         else:
             values = np.concatenate(
                 [
-                    block[np.ix_(shells.index[int(numbers[i])], shells.index[int(numbers[j])])].ravel()
+                    block[np.ix_(shells.spin_orbitals(int(numbers[i])), shells.spin_orbitals(int(numbers[j])))].ravel()
                     for block, (i, j) in zip(padded, graph.pairs, strict=True)
                 ]
             )
-        matrices.append(BlockMatrix(layout, graph.pairs, graph.shifts, values))
+        matrices.append(BlockMatrix(layout, graph.pairs, graph.shifts, values, "spinor" if shells.spinor else "none"))
     return matrices
+
+
+def _to_numpy(blocks: Tensor, shells: CommonShells) -> np.ndarray:
+    blocks = blocks.detach().cpu().double()
+    return (from_components(blocks) if shells.spinor else blocks).numpy()
 
 
 def assemble(
@@ -62,7 +68,7 @@ def assemble(
     for graph, matrix, overlap, mu in zip(graphs, matrices, overlaps, shifts, strict=True):
         # On the pairs of the model, and ending where its blocks end.
         envelope = network.readout.envelope(torch.from_numpy(np.linalg.norm(graph.vectors, axis=1))).numpy()
-        shift = mu * overlap.restricted_to(matrix).values * np.repeat(envelope, np.diff(matrix.offsets))
+        shift = mu * overlap.with_spin(matrix.spin).restricted_to(matrix).values * np.repeat(envelope, np.diff(matrix.offsets))
         shifted.append(replace(matrix, values=matrix.values + shift))
     return shifted
 
@@ -70,12 +76,21 @@ def assemble(
 def from_block_matrix(
     matrix: BlockMatrix, graph: NeighborGraph, batch: GraphBatch, shells: CommonShells, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Padded off-site (E, U, U) and on-site (N, U, U) blocks of one graph; blocks that are not stored are zero."""
+    """Padded off-site (E, ..., U, U) and on-site (N, ..., U, U) blocks of one graph; blocks that are not stored are zero.
+
+    For spinors these are the real numbers of spin.py; a spinless matrix acts on both spins alike.
+    """
+    if shells.spinor:
+        matrix = matrix.with_spin("spinor")
     numbers = graph.structure.numbers
-    padded = np.zeros((len(graph.pairs), shells.size, shells.size))
+    orbitals = [shells.spin_orbitals(int(z)) for z in numbers]
+    size = matrix.n_spin * shells.size
+    padded = np.zeros((len(graph.pairs), size, size), dtype=complex if shells.spinor else float)
     for row, ((i, j), shift) in enumerate(zip(graph.pairs.tolist(), graph.shifts.tolist(), strict=True)):
         b = matrix.index.get((i, j, tuple(shift)))
         if b is not None:
-            padded[row][np.ix_(shells.index[int(numbers[i])], shells.index[int(numbers[j])])] = matrix.block(i, j, shift)
-    n = graph.n_onsite
-    return torch.from_numpy(padded[n:][batch.pair_order]).to(dtype), torch.from_numpy(padded[:n]).to(dtype)
+            padded[row][np.ix_(orbitals[i], orbitals[j])] = matrix.block(i, j, shift)
+    n, blocks = graph.n_onsite, torch.from_numpy(padded)
+    if shells.spinor:
+        blocks = to_components(blocks)
+    return blocks[n:][batch.pair_order].to(dtype), blocks[:n].to(dtype)

@@ -44,6 +44,7 @@ class NetworkConfig:
     hidden, edge_last, node_last: irreps of the features between blocks and after the last one.
     final_node_update: one more message from the last pair features into the atoms, for the on-site blocks.
     energy_zero: of the labels: 'vacuum' (molecules, localised Hartree solvers) or 'cell-average' (see energy_zero.py).
+    spinor: blocks are 2 x 2 in spin, with spin-orbit coupling and time reversal (see spin.py).
     """
 
     cutoff: float = 7.5
@@ -59,6 +60,7 @@ class NetworkConfig:
     node_last: str = "48x0e+32x1o+8x1e+24x2e+8x2o+12x3o+6x3e+8x4e"
     final_node_update: bool = True
     energy_zero: str = "vacuum"
+    spinor: bool = False
     tracegrad: TraceGradConfig = field(default_factory=TraceGradConfig)
 
     def __post_init__(self):

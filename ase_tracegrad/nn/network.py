@@ -4,6 +4,7 @@ Pair features never leave the frame of their pair; atoms carry on-site informati
 follow every node and pair update.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,14 @@ from .radial import gaussian_basis
 from .readout import BlockReadout
 from .tracegrad import TraceGradBlock
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Prediction:
     """offsite (E, U, U) and onsite (N, U, U) blocks in eV over the common shells; trace labels or None.
 
+    Spinors: (E, 4, U, U) and (N, 4, U, U), see spin.py.
     energy_zero (structures,): mu in eV if the model has an energy zero of its own; then H = blocks + mu S.
     """
 
@@ -45,7 +49,7 @@ class HamiltonianNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, basis: Basis, elements: list[int]):
         super().__init__()
         self.config, self.elements = config, list(elements)
-        self.shells = CommonShells(basis, elements)
+        self.shells = CommonShells(basis, elements, spinor=config.spinor)
         n_elements = len(elements)
         hidden, edge_last, node_last = Channels(config.hidden), Channels(config.edge_last), Channels(config.node_last)
         node = edge = Channels(f"{config.embedding}x0e")
@@ -60,6 +64,9 @@ class HamiltonianNetwork(nn.Module):
         self.final_node_update = NodeUpdate(node, edge, node, config) if config.final_node_update else None
         self.offsite_head = O2Linear([edge], self.shells.channels)
         self.onsite_head = NodeLinear(node, self.shells.channels, scale=0.3)
+        missing = self.shells.missing_onsite(node)
+        if missing:
+            log.warning("on-site blocks will have no part of type %s: network.node_last has none", ", ".join(missing))
         self.readout = BlockReadout(self.shells, n_elements, config.cutoff, config.cutoff_width)
         self.node_channels = node
         self.energy_zero = EnergyZero(n_elements, node.scalars) if config.energy_zero == "cell-average" else None

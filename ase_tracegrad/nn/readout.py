@@ -13,6 +13,7 @@ from .batch import GraphBatch
 from .coupling import CommonShells
 from .irreps import Rows
 from .radial import gaussian_basis, polynomial_envelope
+from .spin import transpose_components
 
 N_TABLE = 48  # points of the distance tables
 TABLE_START = 0.8  # Angstrom
@@ -21,7 +22,8 @@ TABLE_START = 0.8  # Angstrom
 class BlockReadout(nn.Module):
     """Tables of the baseline and the spread, and the transformations between irreps and blocks.
 
-    Tables are per ordered pair of elements (t = s_i * n_elements + s_j) or per element.
+    Tables are per ordered pair of elements (t = s_i * n_elements + s_j) or per element. A block is C real numbers:
+    (U, U), or (4, U, U) for spinors (see spin.py), here (..., U, U).
     """
 
     coupling: Tensor
@@ -34,7 +36,7 @@ class BlockReadout(nn.Module):
         super().__init__()
         self.shells, self.n_elements = shells, n_elements
         self.cutoff, self.cutoff_width = cutoff, cutoff_width
-        n = shells.size**2
+        n = shells.n_components
         self.register_buffer("coupling", shells.coupling, persistent=False)
         self.register_buffer("baseline", torch.zeros(n_elements**2, N_TABLE, n))
         self.register_buffer("spread", torch.ones(n_elements**2, N_TABLE, n))
@@ -46,7 +48,7 @@ class BlockReadout(nn.Module):
         return gaussian_basis(distance, TABLE_START, self.cutoff, N_TABLE)
 
     def statistics(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
-        """Baseline and spread of every pair, (E, U^2) each, eV."""
+        """Baseline and spread of every pair, (E, C) each, eV."""
         pair_type = batch.species[batch.receiver] * self.n_elements + batch.species[batch.sender]
         phi = self.distance_basis(batch.distance)
         share = phi / phi.sum(1, keepdim=True)
@@ -65,37 +67,45 @@ class BlockReadout(nn.Module):
         return polynomial_envelope(distance, self.cutoff, self.cutoff_width)
 
     def offsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:
-        """Blocks (E, U, U) in eV from the coupled standardised rows in the frames of the pairs."""
+        """Blocks (E, ..., U, U) in eV from the coupled standardised rows in the frames of the pairs."""
         baseline, spread = self.statistics(batch)
         local = torch.cat([row.flatten(1) for row in rows], dim=1) * spread + baseline
         turned = rotate_out(self._split(local), batch.rotations)
         blocks = self._to_blocks(torch.cat([row.flatten(1) for row in turned], dim=1))
-        blocks = 0.5 * (blocks + blocks.index_select(0, batch.reverse).transpose(1, 2))
-        return blocks * self.envelope(batch.distance)[:, None, None]
+        blocks = 0.5 * (blocks + self._adjoint(blocks.index_select(0, batch.reverse)))
+        return scale_blocks(blocks, self.envelope(batch.distance))
 
     def onsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:
-        """Blocks (N, U, U) in eV from the coupled standardised rows of the atoms."""
+        """Blocks (N, ..., U, U) in eV from the coupled standardised rows of the atoms."""
         flat = torch.cat([row.flatten(1) for row in rows], dim=1)
         blocks = self._to_blocks(flat * self.onsite_spread[batch.species] + self.onsite_mean[batch.species])
-        return 0.5 * (blocks + blocks.transpose(1, 2))
+        return 0.5 * (blocks + self._adjoint(blocks))
 
     def couple_offsite(self, blocks: Tensor, batch: GraphBatch) -> Tensor:
-        """Coupled components of blocks in the frames of the pairs, (E, U^2) eV: the inverse of the above."""
+        """Coupled components of blocks in the frames of the pairs, (E, C) eV: the inverse of the above."""
         rows = self._split(blocks.flatten(1) @ self.coupling.T)
         local = [row if l == 0 else torch.bmm(batch.rotations[l].transpose(1, 2), row) for l, row in enumerate(rows)]
         return torch.cat([row.flatten(1) for row in local], dim=1)
 
     def couple_onsite(self, blocks: Tensor) -> Tensor:
-        """Coupled components of on-site blocks, (N, U^2) eV."""
+        """Coupled components of on-site blocks, (N, C) eV."""
         return blocks.flatten(1) @ self.coupling.T
 
     def _to_blocks(self, flat: Tensor) -> Tensor:
-        return (flat @ self.coupling).view(-1, self.shells.size, self.shells.size)
+        return (flat @ self.coupling).view(-1, *self.shells.block_shape)
+
+    def _adjoint(self, blocks: Tensor) -> Tensor:
+        return transpose_components(blocks) if self.shells.spinor else blocks.transpose(1, 2)
 
     def _split(self, flat: Tensor) -> Rows:
         counts = self.shells.channels.counts
         parts = flat.split([(2 * l + 1) * c for l, c in enumerate(counts)], dim=1)
         return [part.view(len(flat), 2 * l + 1, c) for l, (part, c) in enumerate(zip(parts, counts, strict=True))]
+
+
+def scale_blocks(blocks: Tensor, factors: Tensor) -> Tensor:
+    """Blocks (E, ..., U, U) times one number each, factors (E,)."""
+    return (blocks.flatten(1) * factors[:, None]).view_as(blocks)
 
 
 def rotate_out(rows: Rows, rotations: list[Tensor]) -> Rows:

@@ -13,7 +13,7 @@ from ase_tracegrad.fit.dataset import label_graph
 from ase_tracegrad.fit.targets import MIN_OFFSITE_SPREAD, MIN_ONSITE_SPREAD, fit_standardization, trace_labels
 from ase_tracegrad.overlap import compute_overlap
 from ase_tracegrad.structure import Structure
-from tests.fit.cases import MOMENTS, NETWORK, make_network, make_sample, with_error
+from tests.fit.cases import MOMENTS, NETWORK, in_order_of_pairs, make_network, make_sample, with_error
 from tests.standin_model import StandInPredictor
 
 
@@ -128,13 +128,6 @@ def rotated(sample, rotation):
         sample.structure, positions=sample.structure.positions @ rotation.T, cell=sample.structure.cell @ rotation.T
     )
     return replace(sample, structure=structure, hamiltonian=turn(sample.hamiltonian), overlap=turn(sample.overlap))
-
-
-def in_order_of_pairs(graph, values):
-    """Off-site rows sorted by (i, j, R), independent of how distances were sorted."""
-    out = torch.empty_like(values)
-    out[graph.batch.pair_order] = values
-    return out[np.lexsort(np.hstack([graph.graph.pairs, graph.graph.shifts])[graph.graph.n_onsite :].T).copy()]
 
 
 @pytest.mark.parametrize("kind", ["raw", "log", "layer-norm"])

@@ -43,7 +43,7 @@ def fill_statistics(network: HamiltonianNetwork, seed: int = 5):
 
     readout.baseline.copy_(random(*readout.baseline.shape) * facts["two_centre"])
     readout.spread.copy_((0.3 * random(*readout.spread.shape[:2], int(order.max()) + 1)).exp()[:, :, order])
-    readout.onsite_mean.copy_(random(*readout.onsite_mean.shape) * (facts["L"] == 0))
+    readout.onsite_mean.copy_(random(*readout.onsite_mean.shape) * facts["invariant"])
     readout.onsite_spread.copy_((0.3 * random(len(network.elements), int(order.max()) + 1)).exp()[:, facts["piece"]])
 
 
