@@ -203,7 +203,7 @@ def test_every_fault_has_its_own_message(tmp_path, form, message, damage):
 
 def test_a_folder_of_something_else_is_named(tmp_path):
     (tmp_path / "OUTCAR").touch()
-    with pytest.raises(FormatError, match=r"expected a DeepH folder .* found \['OUTCAR'\]"):
+    with pytest.raises(FormatError, match=r"expected DeepH folders .* found \['OUTCAR'\]"):
         read(tmp_path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nothing")
@@ -217,7 +217,7 @@ def test_a_packed_file_of_one_sample_is_read(tmp_path):
     with StoreWriter(tmp_path / "two.h5") as store:
         store.add("a", sample)
         store.add("b", sample)
-    with pytest.raises(FormatError, match="holds 2 samples"):
+    with pytest.raises(FormatError, match="holds 2 structures"):
         read(tmp_path / "two.h5")
 
 
