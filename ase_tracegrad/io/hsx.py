@@ -19,6 +19,8 @@ from .consistency import check_matrix, check_pairs
 from .sample import FormatError, Sample
 from .siesta import read_ion
 
+NO_VERSION = 100  # other files' first bytes read as huge numbers
+
 
 def read_hsx(path) -> Sample:
     """The sample in a .HSX file of SIESTA 5 or later, or in a folder with exactly one.
@@ -27,20 +29,7 @@ def read_hsx(path) -> Sample:
     directions, as SIESTA is. FormatError for other files, spin-polarised calculations and if sisl is not installed.
     """
     path = _find_file(Path(path))
-    try:
-        import sisl
-    except ImportError as error:
-        raise FormatError(f"{path}: SIESTA's .HSX files are read through sisl, which is missing: pip install sisl") from error
-    try:
-        file = sisl.get_sile(path)
-        if file.version < 1:
-            raise FormatError(f"{path}: written by SIESTA 4 or older, without shells and cell; SIESTA 5 writes them")
-        with warnings.catch_warnings():  # sisl warns of what HSX files never hold
-            warnings.simplefilter("ignore")
-            matrix = file.read_hamiltonian()
-        fermi_level = float(file.read_fermi_level())
-    except (sisl.SislError, OSError, ValueError) as error:
-        raise FormatError(f"{path}: not a readable HSX file (truncated or damaged): {error}") from error
+    matrix, fermi_level = _read_with_sisl(path)
     geometry = matrix.geometry
     structure = Structure(geometry.atoms.Z, geometry.xyz, geometry.cell, np.ones(3, dtype=bool))
     basis = Basis(_read_shells(path, geometry), name=f"SIESTA {path.stem}", code="SIESTA")
@@ -54,6 +43,30 @@ def read_hsx(path) -> Sample:
     return Sample(structure, basis, _shift(hamiltonian, overlap, fermi_level), overlap, info)
 
 
+def _read_with_sisl(path: Path) -> tuple[Any, float]:
+    """(sisl's Hamiltonian relative to the Fermi level, the Fermi level in eV)."""
+    try:
+        import sisl
+    except ImportError as error:
+        raise FormatError(f"{path}: SIESTA's .HSX files are read through sisl, which is missing: pip install sisl") from error
+
+    class File(sisl.io.siesta.hsxSileSiesta):
+        # sisl 0.20 takes .true. of Intel's compiler (-1) for no answer to whether the file is in double precision.
+        _stored_dtype = np.float64
+
+    try:
+        file = File(path)
+        if file.version == 0:
+            raise FormatError(f"{path}: written by SIESTA 4 or older, without shells and cell; SIESTA 5 writes them")
+        if not 0 < file.version < NO_VERSION:
+            raise FormatError(f"{path}: not a readable HSX file (truncated or damaged): its version reads {file.version}")
+        with warnings.catch_warnings():  # sisl warns of what HSX files never hold
+            warnings.simplefilter("ignore")
+            return file.read_hamiltonian(), float(file.read_fermi_level())
+    except sisl.SislError as error:
+        raise FormatError(f"{path}: not a readable HSX file (truncated or damaged): {error}") from error
+
+
 def _find_file(path: Path) -> Path:
     files = sorted(path.glob("*.HSX")) if path.is_dir() else [path]
     if len(files) != 1 or not files[0].is_file():
@@ -64,7 +77,7 @@ def _find_file(path: Path) -> Path:
 def _read_shells(path: Path, geometry) -> dict[int, AtomicBasis]:
     atoms: dict[int, AtomicBasis] = {}
     for atom in geometry.atoms.atom:
-        momenta = tuple(orbital.l for orbital in atom.orbitals if orbital.m == -orbital.l)
+        momenta = tuple(int(orbital.l) for orbital in atom.orbitals if orbital.m == -orbital.l)
         found = AtomicBasis(int(atom.Z), momenta)
         for name in (f"{atom.tag}.ion", f"{atom.tag}.ion.xml"):
             if (path.parent / name).is_file():

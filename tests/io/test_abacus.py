@@ -1,5 +1,7 @@
 """ABACUS's .orb files, made up here: Slater orbitals whose norms and overlaps are known."""
 
+import re
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -46,12 +48,12 @@ def test_functions_are_normalised(tmp_path):
     atom = read_orb(write_orb(tmp_path / "C.orb"))
     assert (atom.number, atom.angular_momenta, atom.valence) == (6, (0, 0, 1, 2), None)
     assert atom.reach == pytest.approx(CUTOFF * BOHR)
-    r = np.linspace(0.05, 4.0, 30)
+    r = np.linspace(0.05, 3.5, 30)
     for shell, zeta in zip(atom.shells, (0, 1, 0, 0), strict=True):
         norm = quad(lambda x, s=shell: (x * s.radial(x)) ** 2, 0, CUTOFF * BOHR, epsabs=1e-12, limit=200)[0]
         assert norm == pytest.approx(1, abs=1e-9)
         ratio = shell.radial(r) / radial(shell.l, zeta, r / BOHR)
-        assert np.abs(ratio / ratio[0] - 1).max() < 1e-8
+        assert np.abs(ratio / ratio[0] - 1).max() < 1e-7
         assert ratio[0] > 0
 
 
@@ -91,11 +93,9 @@ DAMAGE = {
     "'Xq' is no chemical symbol": lambda t: t.replace("Element                     C", "Element   Xq"),
     "no line 'Mesh": lambda t: t.replace("Mesh", "Grid"),
     "has 600 values, Mesh announces 801": lambda t: "\n".join(t.splitlines()[: 13 + 2 + 150]),
-    r"announces the functions .*, the file holds \[\(0, 0\), \(0, 1\)\]": lambda t: t[
-        : t.index("Type", t.index("Type", 1 + t.index("Type", 1 + t.index("Type"))))
-    ],
+    r"announces the functions .*, the file holds \[\(0, 0\), \(0, 1\)\]": lambda t: "Type".join(t.split("Type")[:3]),
     "could not convert": lambda t: t.replace("e-01", "x-01", 1),
-    "vanishes": lambda t: t.replace("e+", "e-9").replace("e-0", "e-90"),
+    "a radial grid must": lambda t: re.sub(r"dr .*", "dr 0.0", t),
 }
 
 

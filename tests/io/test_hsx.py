@@ -38,7 +38,7 @@ def test_bismuth_with_spin_orbit_coupling(shared_data):
 
 def test_files_that_cannot_be_read(tmp_path, shared_data):
     (tmp_path / "x.HSX").write_bytes(b"nothing of SIESTA")
-    with pytest.raises(FormatError, match=r"x\.HSX.*(truncated or damaged|SIESTA 4)"):
+    with pytest.raises(FormatError, match=r"x\.HSX: not a readable HSX file .* its version reads"):
         read(tmp_path / "x.HSX")
     (tmp_path / "y.HSX").touch()
     with pytest.raises(FormatError, match=r"expected one \.HSX file, found \['x.HSX', 'y.HSX'\]"):
