@@ -6,9 +6,9 @@ from dataclasses import replace
 from ..basis import Basis
 from ..symbols import number_of, symbol_of
 
-# DFT_DATA13 and DFT_DATA19, PBE (T. Ozaki, https://www.jaist.ac.jp/~t-ozaki/vps_pao2019). Twice the initial charge per spin
-# that HamGNN's OpenMX interface lists for each element; by OpenMX's manual (openmx_man3.9/node32.html) their sum is that of the
-# pseudopotential. C, S, Se, Mo, Te and Bi are checked against valence.electron of the .pao files.
+# DFT_DATA13 and DFT_DATA19, PBE (T. Ozaki, https://www.jaist.ac.jp/~t-ozaki/vps_pao2019): twice the initial charge per spin
+# that HamGNN's OpenMX interface lists (by openmx_man3.9/node32.html their sum is the pseudopotential's), the same as in the
+# table that HPRO 0.3.1 ships; C, S, Se, Mo, Te and Bi are checked against valence.electron of the .pao files.
 OPENMX = """
 H 1 He 2 Li 3 Be 2 B 3 C 4 N 5 O 6 F 7 Ne 8 Na 9 Mg 8 Al 3 Si 4 P 5 S 6 Cl 7 Ar 8 K 9 Ca 10 Sc 11 Ti 12 V 13 Cr 14 Mn 15
 Fe 16 Co 17 Ni 18 Cu 19 Zn 20 Ga 13 Ge 4 As 15 Se 6 Br 7 Kr 8 Rb 9 Sr 10 Y 11 Zr 12 Nb 13 Mo 14 Tc 15 Ru 14 Rh 15 Pd 16
