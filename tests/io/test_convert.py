@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -154,3 +155,28 @@ def test_common_pairs(spin):
     assert (both.overlap.spin, both.overlap.values.dtype) == ("none", np.float64)
     k = [[0.1, 0.2, 0.3]]
     assert np.array_equal(both.overlap.bloch(k), bare.overlap.bloch(k))
+
+
+def test_mote2_becomes_the_other_folder(tmp_path, shared_data):
+    """The same OpenMX calculation lies in both formats; ours of one is the other to 1e-12."""
+    for source, form, other in (("deeph_legacy", "deeph", "deeph_new"), ("deeph_new", "deeph-legacy", "deeph_legacy")):
+        convert(shared_data / "reference" / source / "MoTe2", tmp_path / form, form)
+        ours, theirs = read(tmp_path / form), read(shared_data / "reference" / other / "MoTe2")
+        assert np.abs(ours.structure.positions - theirs.structure.positions).max() < 1e-9
+        for key in ("hamiltonian", "overlap"):
+            a, b = getattr(ours, key), getattr(theirs, key)
+            assert a.index.keys() == b.index.keys()
+            assert np.abs((a - b).values).max() <= 1e-12
+
+
+def test_openmx_data_with_spin_orbit_coupling_come_back_as_they_were(tmp_path, shared_data):
+    """Legacy, packed, new, packed, legacy: every number of OpenMX's blocks is the same at the end."""
+    folder = shared_data / "openmx" / "BB" / "prim"
+    chain = [folder, *(tmp_path / name for name in ("a.h5", "b", "c.h5", "d"))]
+    for source, out, form in zip(chain, chain[1:], ("packed", "deeph", "packed", "deeph-legacy"), strict=False):
+        convert(source, out, form)
+    last = tmp_path / "d" / "prim"  # a packed file keeps the name of the folder
+    for name in ("hamiltonians.h5", "overlaps.h5"):
+        with h5py.File(folder / name) as first, h5py.File(last / name) as again:
+            assert first.keys() == again.keys()
+            assert all(np.array_equal(first[key][()], again[key][()]) for key in first)
