@@ -1,4 +1,4 @@
-"""The command line: tracegrad bands | dos | gap | symmetry | predict | info | models | demo.
+"""The command line: tracegrad bands | dos | gap | symmetry | predict | convert | info | models | demo.
 
 Anything wrong with the input ends in exit code 2 and one line on stderr.
 """
@@ -9,7 +9,6 @@ import json
 import sys
 import warnings
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +16,7 @@ import typer
 
 from . import __version__
 from .arguments import CommandError, attach, check_folder, check_grouping, check_picture, name_structures, parse_window
+from .convert_command import convert_files
 from .model_commands import models_app
 from .replace_file import replace_file, replace_text
 
@@ -29,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+app.command("convert")(convert_files)
 
 Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]
@@ -252,14 +253,10 @@ def _write_samples(out: Path, form: str, samples: Iterable[tuple[str, Sample]], 
             for name, sample in samples:
                 store.add(name, sample)
         return
-    from .io.deeph import write_deeph, write_deeph_legacy
+    from .io.convert import FOLDER_WRITERS, put_on_common_pairs
 
-    write = write_deeph if form == "deeph" else write_deeph_legacy
     for name, sample in samples:
-        # DeepH expects the same pairs in both files; a block that H or S lacks is zero.
-        both = sample.hamiltonian + 0.0 * sample.overlap
-        matrices = {key: getattr(sample, key).restricted_to(both) for key in ("hamiltonian", "overlap")}
-        write(out / name, replace(sample, **matrices))
+        FOLDER_WRITERS[form](out / name, put_on_common_pairs(sample))
 
 
 def _pictures():

@@ -10,7 +10,6 @@ splined once per element pair; a new structure costs one spline evaluation per a
 
 import logging
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from scipy.interpolate import BSpline, make_interp_spline
@@ -63,7 +62,7 @@ def compute_overlap(structure, basis: Basis) -> BlockMatrix:
             blocks = table(vectors[part])
             target[offsets[part]] = blocks.reshape(-1, len(part)).T
             target[offsets[graph.reverse[part]]] = blocks.swapaxes(0, 1).reshape(-1, len(part)).T
-    onsite = {number: _onsite_block(basis[number]).ravel() for number in set(structure.numbers.tolist())}
+    onsite = {number: find_onsite_block(basis[number]).ravel() for number in set(structure.numbers.tolist())}
     for atom, number in enumerate(structure.numbers.tolist()):
         values[offsets[atom] : offsets[atom + 1]] = onsite[number]
     return BlockMatrix(layout, graph.pairs, graph.shifts, values)
@@ -106,6 +105,17 @@ def find_table(a: AtomicBasis, b: AtomicBasis) -> PairTable:
     if key not in _tables:
         _tables[key] = _build_table(a, b)
     return _tables[key]
+
+
+_onsite_blocks: dict[tuple, np.ndarray] = {}
+
+
+def find_onsite_block(atom: AtomicBasis) -> np.ndarray:
+    """<phi|phi'> on one atom, (n, n), computed at the first request in this process."""
+    key = _content(atom)
+    if key not in _onsite_blocks:
+        _onsite_blocks[key] = _onsite_block(atom)
+    return _onsite_blocks[key]
 
 
 def _content(atom: AtomicBasis) -> tuple:
@@ -209,7 +219,6 @@ def _transform(atom: AtomicBasis, q: np.ndarray) -> np.ndarray:
 
 
 def _onsite_block(atom: AtomicBasis) -> np.ndarray:
-    """<phi|phi'> on one atom, (n, n)."""
     block = np.zeros((atom.size, atom.size))
     products = _shell_products(atom)
     for i, (l1, row) in enumerate(zip(atom.angular_momenta, _starts(atom), strict=True)):
@@ -230,8 +239,10 @@ def _shell_products(atom: AtomicBasis) -> np.ndarray:
 def _radial_quadrature(edges: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of 4-point Gauss-Legendre panels from 0 to the last edge, none wider than ``width``."""
     edges = np.concatenate([[0.0], edges[edges > 0]])
-    pieces = [np.linspace(left, right, int((right - left) / width) + 2)[:-1] for left, right in pairwise(edges)]
-    edges = np.append(np.concatenate(pieces), edges[-1])
+    steps = np.diff(edges)
+    counts = (steps / width).astype(int) + 1
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    edges = np.append(np.repeat(edges[:-1], counts) + within * np.repeat(steps / counts, counts), edges[-1])
     nodes, weights = np.polynomial.legendre.leggauss(4)
     half = np.diff(edges)[:, None] / 2
     return (edges[:-1, None] + half * (1 + nodes)).ravel(), (half * weights).ravel()

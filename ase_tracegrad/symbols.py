@@ -11,3 +11,10 @@ _SYMBOLS = (
 def symbol_of(number: int) -> str:
     """Chemical symbol of an atomic number."""
     return _SYMBOLS[number]
+
+
+def number_of(symbol: str) -> int:
+    """Atomic number of a chemical symbol; ValueError for another text."""
+    if symbol not in _SYMBOLS[1:]:
+        raise ValueError(f"{symbol!r} is no chemical symbol")
+    return _SYMBOLS.index(symbol)

@@ -1,6 +1,6 @@
 import pytest
 
-from ase_tracegrad.replace_file import replace_file, replace_text
+from ase_tracegrad.replace_file import replace_file, replace_folder, replace_text
 
 
 def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
@@ -29,3 +29,18 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, written, error)
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / "deep" / "a"
+    (tmp_path / "deep" / "a.part").mkdir(parents=True)
+    (tmp_path / "deep" / "a.part" / "old").touch()  # of a run that was killed
+    with replace_folder(path) as part:
+        (part / "x").touch()
+        assert not path.exists()
+    assert [p.name for p in path.iterdir()] == ["x"]
+    with pytest.raises(KeyboardInterrupt), replace_folder(tmp_path / "deep" / "b"):
+        raise KeyboardInterrupt
+    with pytest.raises(OSError, match="not empty"), replace_folder(path) as part:
+        (part / "y").touch()
+    assert [p.name for p in path.parent.iterdir()] == ["a"]

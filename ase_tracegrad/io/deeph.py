@@ -21,6 +21,7 @@ from ..blocks import BlockMatrix, SpinKind
 from ..conventions import OPENMX
 from ..replace_file import replace_file, replace_text
 from ..structure import Structure, StructureError
+from .consistency import check_lattice, check_matrix, check_pairs, unit_overlap
 from .poscar import read_poscar, write_poscar
 from .sample import FormatError, Sample
 
@@ -54,13 +55,12 @@ def read_deeph_legacy(folder) -> Sample:
     layout = OrbitalLayout(tuple(shells))
     hamiltonian = _read_legacy_matrix(folder / LEGACY_FILES["hamiltonian"], layout, spinful)
     if facts.get("isorthogonal"):
-        overlap = _unit_matrix(layout)
+        overlap = unit_overlap(layout)
     else:
         overlap = _read_legacy_matrix(folder / LEGACY_FILES["overlap"], layout, False)
-    _check_onsite(folder / LEGACY_FILES["overlap"], overlap)
-    info: dict[str, Any] = {"format": "DeepH legacy"}
-    if facts.get("fermi_level") is not None:
-        info["fermi_level"] = float(facts["fermi_level"])
+    check_lattice(folder / "lat.dat", structure, hamiltonian)
+    check_pairs(folder / LEGACY_FILES["overlap"], structure, hamiltonian, overlap)
+    info = {"format": "DeepH legacy"} | _read_numbers(folder, facts, "fermi_level")
     return Sample(structure, Basis(atoms), hamiltonian, overlap, info)
 
 
@@ -82,19 +82,17 @@ def read_deeph(folder) -> Sample:
             raise FormatError(f"{folder / 'info.json'}: {key} is {facts[key]}, but POSCAR and elements_orbital_map give {found}")
     hamiltonian = _read_new_matrix(folder / NEW_FILES["hamiltonian"], layout, bool(facts["spinful"]))
     if facts.get("orthogonal_basis"):
-        overlap = _unit_matrix(layout)
+        overlap = unit_overlap(layout)
     else:
         overlap = _read_new_matrix(folder / NEW_FILES["overlap"], layout, False)
-    _check_onsite(folder / NEW_FILES["overlap"], overlap)
-    info: dict[str, Any] = {"format": "DeepH new"}
-    for key, name in (("fermi_energy_eV", "fermi_level"), ("occupation", "n_electrons")):
-        if facts.get(key) is not None:
-            info[name] = float(facts[key])
+    check_lattice(folder / "POSCAR", structure, hamiltonian)
+    check_pairs(folder / NEW_FILES["overlap"], structure, hamiltonian, overlap)
+    info = {"format": "DeepH new"} | _read_numbers(folder, facts, "fermi_energy_eV")
     return Sample(structure, basis, hamiltonian, overlap, info)
 
 
 def write_deeph_legacy(folder, sample: Sample):
-    """Write the legacy format. Radial functions and the electron count are lost, the format has no place for them."""
+    """Write the legacy format. Radial functions are lost; the electron count goes into info.json, where DeepH ignores it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     structure = sample.structure
@@ -109,12 +107,14 @@ def write_deeph_legacy(folder, sample: Sample):
             np.savetxt(part, table, fmt="%d" if name == "element.dat" else "%.17g")
     layout = sample.hamiltonian.layout
     replace_text(folder / "orbital_types.dat", "".join("  ".join(map(str, atom)) + "\n" for atom in layout.shells))
-    facts = {
+    facts: dict[str, Any] = {
         "nsites": layout.n_atoms,
         "isorthogonal": False,
         "isspinful": sample.hamiltonian.spin == "spinor",
         "fermi_level": sample.info.get("fermi_level"),
     }
+    if "n_electrons" in sample.info:
+        facts["occupation"] = sample.info["n_electrons"]
     replace_text(folder / "info.json", json.dumps(facts))
     for key, name in LEGACY_FILES.items():
         matrix: BlockMatrix = getattr(sample, key)
@@ -171,7 +171,7 @@ def _read_legacy_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> Blo
                     f"found {np.shape(block)}"
                 )
             blocks[i, j, r] = block[np.ix_(rows, columns)]
-    return _checked(path, lambda: BlockMatrix.from_blocks(layout, blocks, spin))
+    return check_matrix(path, lambda: BlockMatrix.from_blocks(layout, blocks, spin))
 
 
 def _parse_key(path: Path, key: str, n_atoms: int) -> tuple[tuple[int, int, int], int, int]:
@@ -195,39 +195,10 @@ def _read_new_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> BlockM
         )
     if pairs.ndim != 2 or pairs.shape[1] != 5:
         raise FormatError(f"{path}: atom_pairs must be rows R1 R2 R3 i j, found shape {pairs.shape}")
-    matrix = _checked(path, lambda: BlockMatrix(layout, pairs[:, 3:], pairs[:, :3], entries, "spinor" if spinful else "none"))
+    matrix = check_matrix(path, lambda: BlockMatrix(layout, pairs[:, 3:], pairs[:, :3], entries, "spinor" if spinful else "none"))
     if not np.array_equal(shapes, matrix.shapes) or not np.array_equal(boundaries, matrix.offsets):
         raise FormatError(f"{path}: chunk_shapes or chunk_boundaries contradict elements_orbital_map and spinful = {spinful}")
     return matrix
-
-
-def _checked(path: Path, build) -> BlockMatrix:
-    """The matrix, if it can be built, is finite and Hermitian; FormatError with the reason otherwise."""
-    try:
-        matrix: BlockMatrix = build()
-    except ValueError as error:
-        raise FormatError(f"{path}: {error}") from error
-    if not len(matrix):
-        raise FormatError(f"{path} holds no blocks")
-    if not np.isfinite(matrix.values).all():
-        raise FormatError(f"{path}: {np.count_nonzero(~np.isfinite(matrix.values))} matrix elements are not finite")
-    residual = matrix.hermiticity_residual()
-    if residual > LARGEST_RESIDUAL:
-        raise FormatError(
-            f"{path}: not Hermitian, |M_ij(R) - M_ji(-R)^dagger| reaches {residual:.1e}; "
-            "blocks are missing, or atoms or cells are permuted"
-        )
-    return matrix
-
-
-LARGEST_RESIDUAL = 1e-3  # eV or 1: far above the noise of published data, far below a block in the wrong place
-
-
-def _check_onsite(path: Path, overlap: BlockMatrix):
-    """An overlap block that is not stored is zero, but no atom can lack its own."""
-    missing = [i for i in range(overlap.layout.n_atoms) if (i, i, (0, 0, 0)) not in overlap.index]
-    if missing:
-        raise FormatError(f"{path}: the on-site blocks of atoms {missing} (counted from 0) are missing")
 
 
 def _check_reciprocal(folder: Path, cell: np.ndarray):
@@ -247,10 +218,6 @@ def _orders(layout: OrbitalLayout, n_spin: int, convert) -> list[np.ndarray]:
     return [np.concatenate([gather + spin * len(gather) for spin in range(n_spin)]) for gather in gathers]
 
 
-def _unit_matrix(layout: OrbitalLayout) -> BlockMatrix:
-    return BlockMatrix.from_blocks(layout, {(i, i, (0, 0, 0)): np.eye(n) for i, n in enumerate(layout.sizes)})
-
-
 def _read_info(folder: Path, required: tuple[str, ...]) -> dict[str, Any]:
     try:
         facts = json.loads(_read_text(folder / "info.json"))
@@ -262,6 +229,15 @@ def _read_info(folder: Path, required: tuple[str, ...]) -> dict[str, Any]:
     if missing:
         raise FormatError(f"{folder / 'info.json'}: the key(s) {missing} are missing; it holds {sorted(facts)}")
     return facts
+
+
+def _read_numbers(folder: Path, facts: dict[str, Any], fermi_level: str) -> dict[str, Any]:
+    """fermi_level (eV) and n_electrons, where info.json tells them."""
+    try:
+        names = ((fermi_level, "fermi_level"), ("occupation", "n_electrons"))
+        return {name: float(facts[key]) for key, name in names if facts.get(key) is not None}
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{folder / 'info.json'}: {fermi_level} and occupation must be numbers: {error}") from error
 
 
 def _read_text(path: Path) -> str:
@@ -284,7 +260,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except OSError as error:
+    except (OSError, KeyError, RuntimeError) as error:  # KeyError and RuntimeError: damage that shows behind the header
         raise FormatError(f"{path} is not a readable HDF5 file (truncated or damaged): {error}") from error
 
 

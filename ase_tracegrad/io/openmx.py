@@ -17,12 +17,12 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from ..basis import AtomicBasis, Shell, TabulatedRadial
+from .basis_files import LETTERS, parse_shells
 from .sample import FormatError
 
 OPENMX_BOHR = 0.529177249  # Angstrom
 STEP = 0.01  # Bohr, of the table that keeps the interpolated function
 TAIL = 0.5  # Bohr, how far beyond the cut-off OpenMX integrates
-LETTERS = "spdfghi"
 
 
 def read_pao(path, shells: str | None = None) -> AtomicBasis:
@@ -34,17 +34,14 @@ def read_pao(path, shells: str | None = None) -> AtomicBasis:
     path = Path(path)
     text = path.read_text()
     number, valence, cutoff = (_read_value(path, text, key) for key in ("AtomSpecies", "valence.electron", "radial.cutoff.pao"))
-    parsed = re.fullmatch(r"(?:[a-z][1-9]\d?)+", shells or "")
-    counts = {LETTERS.find(letter): int(count) for letter, count in re.findall(r"([a-z])(\d+)", shells or "")}
-    if parsed is None or -1 in counts:
-        raise FormatError(f"{path}: say which shells are meant, such as shells='s3p2d2'; found {shells!r}")
+    momenta = parse_shells(path, shells)
     found = []
-    for l in sorted(counts):
+    for l in sorted(set(momenta)):
         radii, values = _read_orbitals(path, text, l)
-        if values.shape[1] < counts[l]:
-            raise FormatError(f"{path}: {counts[l]} {LETTERS[l]} orbitals are asked for, the file holds {values.shape[1]}")
+        if values.shape[1] < momenta.count(l):
+            raise FormatError(f"{path}: {momenta.count(l)} {LETTERS[l]} orbitals are asked for, the file holds {values.shape[1]}")
         grid = np.arange(0.0, cutoff + TAIL, STEP)
-        for column in values.T[: counts[l]]:
+        for column in values.T[: momenta.count(l)]:
             table = interpolate(radii, column, grid) / OPENMX_BOHR**1.5
             radial = TabulatedRadial(l, grid * OPENMX_BOHR, table, normalise=False, cutoff=cutoff * OPENMX_BOHR)
             found.append(Shell(l, radial))

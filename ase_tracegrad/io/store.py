@@ -1,12 +1,14 @@
 """The packed file: many samples in one HDF5 file, for training and for label sets.
 
 Only one of each pair of adjoint blocks is written, rounded to 2^-28 eV (H) and 2^-34 (S),
-far below any DFT noise, so that compression works. Written as ``.part`` and renamed when complete.
+far below any DFT noise, so that compression works; on request every block is written as it is.
+Written as ``.part`` and renamed when complete.
 """
 
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -31,11 +33,16 @@ class NotHermitianError(ValueError):
 
 
 class StoreWriter:
-    """``with StoreWriter(path) as store: store.add(name, sample)``; the file appears only on success."""
+    """``with StoreWriter(path) as store: store.add(name, sample)``; the file appears only on success.
 
-    def __init__(self, path, info: dict | None = None):
+    exact: keep every block to the last bit, at about three times the size.
+    """
+
+    def __init__(self, path, info: dict | None = None, *, exact: bool = False):
         self.path = Path(path)
         self.info = info or {}
+        self.exact = exact
+        self._basis: dict | None = None
 
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,21 +56,41 @@ class StoreWriter:
         """Append one sample under a name that is not taken yet. Raises NotHermitianError, ValueError."""
         if not name or "/" in name:
             raise ValueError(f"a sample's name must be a text without '/', found {name!r}: HDF5 would make groups of it")
-        basis = json.dumps(basis_to_json(sample.basis))
-        if "basis" not in self._file.attrs:
-            self._file.attrs["basis"] = basis
-        elif self._file.attrs["basis"] != basis:
-            raise ValueError(f"{name}: a packed file holds one basis; this sample has another one")
+        self._extend_basis(name, basis_to_json(sample.basis))
         group = self._file.create_group(f"samples/{name}")
         for key in ("numbers", "positions", "cell", "pbc"):
             group[key] = getattr(sample.structure, key)
         group.attrs["info"] = json.dumps(sample.info)
         for key, matrix in (("hamiltonian", sample.hamiltonian), ("overlap", sample.overlap)):
-            _write_matrix(group.create_group(key), matrix, ROUNDING[key])
+            if self.exact:
+                _write_blocks(group.create_group(key), matrix, "all")
+            else:
+                _write_matrix(group.create_group(key), matrix, ROUNDING[key])
         if sample.bands is not None:
             group.create_dataset("bands/kpts", data=sample.bands.kpts)
             group.create_dataset("bands/energies", data=sample.bands.energies)
             group["bands"].attrs["fermi_level"] = sample.bands.fermi_level
+
+    def append(self, store: "StoreReader"):
+        """Copy all samples of another packed file, as they are stored there."""
+        for name in store.names:
+            self._extend_basis(name, basis_to_json(store.basis))
+            store.copy_sample(name, self._file)
+
+    def _extend_basis(self, name: str, basis: dict):
+        """A file holds one basis; a sample may bring elements that those before it lack."""
+        if self._basis is None:
+            self._basis = basis
+        else:
+            known, new = self._basis["atoms"], basis["atoms"]
+            if any(self._basis[key] != basis[key] for key in ("name", "code", "xc")) or any(
+                known[z] != new[z] for z in known.keys() & new.keys()
+            ):
+                raise ValueError(f"{name}: a packed file holds one basis; this sample has another one")
+            if new.keys() <= known.keys():
+                return
+            self._basis = self._basis | {"atoms": known | new}
+        self._file.attrs["basis"] = json.dumps(self._basis)
 
     def __exit__(self, *error):
         self._open.__exit__(*error)
@@ -117,6 +144,10 @@ class StoreReader:
         except (KeyError, OSError, ValueError) as error:
             raise FormatError(f"{self.path}: sample {name!r} is damaged or incomplete: {error}") from error
 
+    def copy_sample(self, name: str, target: h5py.File):
+        """Copy one sample into another packed file without unpacking it."""
+        self._file.copy(f"samples/{name}", target, f"samples/{name}")
+
     def split(self, name: str) -> str | None:
         """The split a sample was put in (train, validation, test), without reading its matrices."""
         return json.loads(self._file["samples"][name].attrs["info"]).get("split")
@@ -147,18 +178,22 @@ def _write_matrix(group: h5py.Group, matrix: BlockMatrix, rounding: float):
     first_difference = (keys != partner).argmax(axis=1)
     rows = np.arange(len(keys))
     kept = matrix.cut(keys[rows, first_difference] <= partner[rows, first_difference])
-    group.attrs["spin"] = matrix.spin
-    for key, data in (
-        ("pairs", kept.pairs.astype(np.int32)),
-        ("shifts", kept.shifts.astype(np.int16)),
-        ("values", np.round(kept.values * rounding) / rounding),
-    ):
-        group.create_dataset(key, data=data, compression="gzip", shuffle=True, fletcher32=True)
+    _write_blocks(group, replace(kept, values=np.round(kept.values * rounding) / rounding), "half")
+
+
+def _write_blocks(group: h5py.Group, matrix: BlockMatrix, blocks: str):
+    """blocks: 'all', or 'half' where the adjoint of each block is left out."""
+    group.attrs.update(spin=matrix.spin, blocks=blocks)
+    data = {"pairs": matrix.pairs.astype(np.int32), "shifts": matrix.shifts.astype(np.int16), "values": matrix.values}
+    for key, array in data.items():
+        group.create_dataset(key, data=array, compression="gzip", shuffle=True, fletcher32=True)
 
 
 def _read_matrix(group: h5py.Group, layout) -> BlockMatrix:
-    half = BlockMatrix(layout, group["pairs"][()], group["shifts"][()], group["values"][()], group.attrs["spin"])
-    blocks = dict(half.items())
-    for (i, j, r), block in half.items():
+    stored = BlockMatrix(layout, group["pairs"][()], group["shifts"][()], group["values"][()], group.attrs["spin"])
+    if group.attrs.get("blocks", "half") == "all":
+        return stored
+    blocks = dict(stored.items())
+    for (i, j, r), block in stored.items():
         blocks[j, i, (-r[0], -r[1], -r[2])] = block.conj().T
-    return BlockMatrix.from_blocks(layout, blocks, half.spin)
+    return BlockMatrix.from_blocks(layout, blocks, stored.spin)

@@ -11,35 +11,22 @@ from ase_tracegrad.io import FormatError, Sample, read
 from ase_tracegrad.io.deeph import write_deeph, write_deeph_legacy
 from ase_tracegrad.io.store import StoreWriter
 from ase_tracegrad.structure import Structure
+from tests.io.samples import SHELLS, identity_overlap, make_sample
 
 WRITERS = {"legacy": write_deeph_legacy, "new": write_deeph}
-SHELLS = {6: (0, 1, 2), 1: (0, 0, 1, 3)}
-
-
-def identity_overlap(layout) -> BlockMatrix:
-    return BlockMatrix.from_blocks(layout, {(i, i, (0, 0, 0)): np.eye(n) for i, n in enumerate(layout.sizes)})
-
-
-def make_sample(make_matrix, numbers=(6, 1, 6), spin="none") -> Sample:
-    basis = Basis({z: AtomicBasis(z, SHELLS[z]) for z in sorted(set(numbers))})
-    rng = np.random.default_rng(1)
-    structure = Structure(numbers, rng.uniform(0, 5, (len(numbers), 3)), np.diag([6.0, 7, 8]) + rng.normal(size=(3, 3)), [True] * 3)
-    hamiltonian = make_matrix([SHELLS[z] for z in numbers], spin, seed=3)
-    overlap = make_matrix([SHELLS[z] for z in numbers], seed=4, n_pairs=6)
-    return Sample(structure, basis, hamiltonian, overlap, {"fermi_level": -4.25, "n_electrons": 9.0})
 
 
 @pytest.fixture(params=["legacy", "new"])
-def folder(request, tmp_path, make_matrix):
-    WRITERS[request.param](tmp_path / "x", make_sample(make_matrix))
+def folder(request, tmp_path):
+    WRITERS[request.param](tmp_path / "x", make_sample())
     return tmp_path / "x"
 
 
 @pytest.mark.parametrize("spin", ["none", "spinor"])
 @pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize("numbers", [(6, 6, 1), (6, 1, 6), (1,)])
-def test_round_trip_is_exact(tmp_path, make_matrix, form, spin, numbers):
-    sample = make_sample(make_matrix, numbers, spin)
+def test_round_trip_is_exact(tmp_path, form, spin, numbers):
+    sample = make_sample(numbers, spin)
     WRITERS[form](tmp_path / "x", sample)
     again = read(tmp_path / "x")
     # The new format groups the atoms of one element.
@@ -58,8 +45,9 @@ def test_round_trip_is_exact(tmp_path, make_matrix, form, spin, numbers):
             assert np.array_equal(block, written.block(order[i], order[j], r))
 
 
-def test_the_electron_count_of_the_new_format(tmp_path, make_matrix):
-    write_deeph(tmp_path / "x", make_sample(make_matrix))
+@pytest.mark.parametrize("form", WRITERS)
+def test_the_electron_count_is_kept(tmp_path, form):
+    WRITERS[form](tmp_path / "x", make_sample())
     assert read(tmp_path / "x").info["n_electrons"] == 9.0
 
 
@@ -73,9 +61,9 @@ def test_orbitals_are_written_in_openmx_order(tmp_path):
     assert np.loadtxt(tmp_path / "lat.dat").T @ np.loadtxt(tmp_path / "rlat.dat") == pytest.approx(2 * np.pi * np.eye(3))
 
 
-def test_pairs_without_an_overlap_are_allowed(tmp_path, make_matrix):
+def test_pairs_without_an_overlap_are_allowed(tmp_path):
     """OpenMX's H reaches farther than S, through the projectors."""
-    sample = make_sample(make_matrix)
+    sample = make_sample()
     bare = Sample(sample.structure, sample.basis, sample.hamiltonian, identity_overlap(sample.hamiltonian.layout))
     for form, write in WRITERS.items():
         write(tmp_path / form, bare)
@@ -85,8 +73,8 @@ def test_pairs_without_an_overlap_are_allowed(tmp_path, make_matrix):
 
 
 @pytest.mark.parametrize(("form", "key"), [("legacy", "isorthogonal"), ("new", "orthogonal_basis")])
-def test_an_orthogonal_basis_needs_no_overlap_file(tmp_path, make_matrix, form, key):
-    WRITERS[form](tmp_path, make_sample(make_matrix))
+def test_an_orthogonal_basis_needs_no_overlap_file(tmp_path, form, key):
+    WRITERS[form](tmp_path, make_sample())
     change_info(tmp_path, **{key: True})
     (tmp_path / ("overlaps.h5" if form == "legacy" else "overlap.h5")).unlink()
     assert np.array_equal(read(tmp_path).overlap.bloch([0.1, 0.2, 0.3])[0], np.eye(9 + 12 + 9))
@@ -115,6 +103,31 @@ def first_block(file):
     return next(key for key in file if key.startswith("[") and not key.startswith("[0, 0, 0"))
 
 
+def nearest_pair(file):
+    """The keys of an off-site block and of its adjoint, the first that is stored."""
+    r1, r2, r3, i, j = json.loads(next(key for key in file if key.startswith("[0, 0, 0") and key[-5] != key[-2]))
+    return json.dumps([r1, r2, r3, i, j]), json.dumps([-r1, -r2, -r3, j, i])
+
+
+def transpose_cell(text):
+    lines = text.splitlines()
+    lines[2:5] = (" ".join(row) for row in zip(*(line.split() for line in lines[2:5]), strict=True))
+    return "\n".join(lines)
+
+
+def drop_a_pair(file):
+    """The nearest pair and its adjoint vanish from the flat arrays."""
+    pairs, shapes, edges, entries = (file[key][()] for key in ("atom_pairs", "chunk_shapes", "chunk_boundaries", "entries"))
+    first = next(b for b, row in enumerate(pairs.tolist()) if row[3] != row[4])
+    partner = [*(-pairs[first, :3]), pairs[first, 4], pairs[first, 3]]
+    keep = [b for b, row in enumerate(pairs.tolist()) if b != first and row != partner]
+    blocks = [entries[edges[b] : edges[b + 1]] for b in keep]
+    replace_dataset(file, "atom_pairs", pairs[keep])
+    replace_dataset(file, "chunk_shapes", shapes[keep])
+    replace_dataset(file, "chunk_boundaries", np.cumsum([0, *map(len, blocks)]))
+    replace_dataset(file, "entries", np.concatenate(blocks))
+
+
 LEGACY_DAMAGE = {
     "info.json is missing": lambda f: (f / "info.json").unlink(),
     "info.json is not readable": lambda f: rewrite(f, "info.json", lambda t: t[:10]),
@@ -141,6 +154,17 @@ LEGACY_DAMAGE = {
     ),
     "not Hermitian": lambda f: change_h5(f, "hamiltonians.h5", lambda h: h.__delitem__(first_block(h))),
     r"on-site blocks of atoms \[0\]": lambda f: change_h5(f, "overlaps.h5", lambda h: h.__delitem__("[0, 0, 0, 1, 1]")),
+    "lat.dat: the lattice vectors seem to be transposed": lambda f: (
+        (f / "rlat.dat").unlink(),
+        np.savetxt(f / "lat.dat", np.loadtxt(f / "lat.dat").T),
+    ),
+    "overlaps.h5: 2 pairs of the Hamiltonian have no overlap although": lambda f: change_h5(
+        f, "overlaps.h5", lambda h: [h.__delitem__(key) for key in nearest_pair(h)]
+    ),
+    "hamiltonians.h5 is not a readable HDF5 file .truncated": lambda f: (f / "hamiltonians.h5").write_bytes(
+        (f / "hamiltonians.h5").read_bytes()[:-500]
+    ),
+    "fermi_level and occupation must be numbers": lambda f: change_info(f, fermi_level="unknown"),
     "holds no blocks": lambda f: change_h5(f, "overlaps.h5", lambda h: h.clear()),
 }
 NEW_DAMAGE = {
@@ -157,6 +181,8 @@ NEW_DAMAGE = {
         f, "overlap.h5", lambda h: h["chunk_shapes"].__setitem__((0, 0), 77)
     ),
     "the layout has 3": lambda f: change_h5(f, "overlap.h5", lambda h: h["atom_pairs"].__setitem__((0, 3), 9)),
+    "POSCAR: the lattice vectors seem to be transposed": lambda f: rewrite(f, "POSCAR", transpose_cell),
+    "overlap.h5: 2 pairs of the Hamiltonian have no overlap although": lambda f: change_h5(f, "overlap.h5", drop_a_pair),
     "truncated or damaged": lambda f: (f / "overlap.h5").write_bytes((f / "overlap.h5").read_bytes()[:900]),
 }
 
@@ -166,9 +192,9 @@ NEW_DAMAGE = {
     [("legacy", *item) for item in LEGACY_DAMAGE.items()] + [("new", *item) for item in NEW_DAMAGE.items()],
     ids=[*LEGACY_DAMAGE, *NEW_DAMAGE],
 )
-def test_every_fault_has_its_own_message(tmp_path, make_matrix, form, message, damage):
+def test_every_fault_has_its_own_message(tmp_path, form, message, damage):
     folder = tmp_path / "x"
-    WRITERS[form](folder, make_sample(make_matrix))
+    WRITERS[form](folder, make_sample())
     damage(folder)
     with pytest.raises(FormatError, match=message) as caught:
         read(folder)
@@ -177,21 +203,21 @@ def test_every_fault_has_its_own_message(tmp_path, make_matrix, form, message, d
 
 def test_a_folder_of_something_else_is_named(tmp_path):
     (tmp_path / "OUTCAR").touch()
-    with pytest.raises(FormatError, match=r"expected a DeepH folder .* found \['OUTCAR'\]"):
+    with pytest.raises(FormatError, match=r"expected DeepH folders .* found \['OUTCAR'\]"):
         read(tmp_path)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nothing")
 
 
-def test_a_packed_file_of_one_sample_is_read(tmp_path, make_matrix):
-    sample = make_sample(make_matrix)
+def test_a_packed_file_of_one_sample_is_read(tmp_path):
+    sample = make_sample()
     with StoreWriter(tmp_path / "one.h5") as store:
         store.add("a", sample)
     assert read(tmp_path / "one.h5").info == sample.info
     with StoreWriter(tmp_path / "two.h5") as store:
         store.add("a", sample)
         store.add("b", sample)
-    with pytest.raises(FormatError, match="holds 2 samples"):
+    with pytest.raises(FormatError, match="holds 2 structures"):
         read(tmp_path / "two.h5")
 
 

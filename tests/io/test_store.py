@@ -10,6 +10,8 @@ from ase_tracegrad.io.sample import FormatError, ReferenceBands, Sample
 from ase_tracegrad.io.store import NotHermitianError, StoreReader, StoreWriter
 from ase_tracegrad.structure import Structure
 
+CELL = (np.diag([3.0, 4, 9]), [True, True, False])
+
 
 @pytest.fixture
 def sample(make_matrix) -> Sample:
@@ -18,7 +20,7 @@ def sample(make_matrix) -> Sample:
         Shell(1, GaussianRadial(1, np.array([0.4]), np.array([1.0]))),
     )
     basis = Basis({6: AtomicBasis(6, (0, 1), shells, 4.0), 1: AtomicBasis(1, (0, 0, 2), (), 1.0)}, "toy", "none", "PBE")
-    structure = Structure([6, 1], [[0, 0, 0.1], [0.3, 0, 1]], np.diag([3.0, 4, 9]), [True, True, False])
+    structure = Structure([6, 1], [[0, 0, 0.1], [0.3, 0, 1]], *CELL)
     bands = ReferenceBands(np.zeros((2, 3)), np.arange(6.0).reshape(2, 3), -1.5)
     return Sample(structure, basis, make_matrix(seed=1), make_matrix(seed=2), {"fermi_level": -1.5, "note": "é"}, bands)
 
@@ -63,6 +65,33 @@ def test_a_second_round_trip_is_exact(tmp_path, sample):
         twice = store["x"]
     assert np.array_equal(twice.hamiltonian.values, once.hamiltonian.values)
     assert np.array_equal(twice.overlap.values, once.overlap.values)
+
+
+@pytest.mark.parametrize("spin", ["none", "spinor"])
+def test_exact_files_keep_every_bit_and_the_order(tmp_path, sample, make_matrix, spin):
+    matrix = make_matrix(seed=4, spin=spin)
+    noisy = replace(matrix, values=matrix.values * (1 + 1e-9 * np.arange(len(matrix.values))))  # adjoint blocks differ a little
+    with StoreWriter(tmp_path / "a.h5", exact=True) as store:
+        store.add("x", replace(sample, hamiltonian=noisy))
+    with StoreReader(tmp_path / "a.h5") as store:
+        again = store["x"].hamiltonian
+    assert again.spin == spin
+    for key in ("values", "pairs", "shifts"):
+        assert np.array_equal(getattr(again, key), getattr(noisy, key))
+
+
+def test_a_later_sample_may_bring_elements(tmp_path, sample, make_matrix):
+    carbon = replace(sample, basis=replace(sample.basis, atoms={6: sample.basis[6]}), structure=Structure([6], [[0, 0, 0]], *CELL))
+    carbon = replace(carbon, **dict.fromkeys(("hamiltonian", "overlap"), make_matrix([(0, 1)])))
+    write(tmp_path / "a.h5", {"carbon": carbon, "both": sample})
+    with StoreReader(tmp_path / "a.h5") as store:
+        assert sorted(store.basis.atoms) == [1, 6]
+        assert np.array_equal(store["carbon"].structure.numbers, [6])
+        with StoreWriter(tmp_path / "b.h5") as copy:
+            copy.append(store)
+    with StoreReader(tmp_path / "b.h5") as copy:
+        assert copy.names == ["both", "carbon"]
+        assert copy["both"].info == sample.info
 
 
 def test_the_file_appears_only_when_it_is_complete(tmp_path, sample):

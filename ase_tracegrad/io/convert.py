@@ -1,0 +1,160 @@
+"""From one data format to another: one structure in memory at a time, and a second run does what is missing.
+
+Each finished structure is complete or not there at all. A packed file is put together at the end from one file per
+structure, which lie in a folder beside it until then.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..blocks import BlockKey, BlockMatrix
+from ..replace_file import replace_folder, replace_text
+from .deeph import write_deeph, write_deeph_legacy
+from .folders import find_reader, open_samples
+from .sample import FormatError, Sample
+from .store import NotHermitianError, StoreReader, StoreWriter
+
+PACKED = "packed"
+FOLDER_WRITERS = {"deeph": write_deeph, "deeph-legacy": write_deeph_legacy}
+FORMATS = (PACKED, *FOLDER_WRITERS)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a run did: names of the structures written, found finished from an earlier run, and left out with the reason."""
+
+    written: list[str]
+    finished: list[str]
+    broken: dict[str, str]
+
+
+def convert(
+    source,
+    out,
+    form: str,
+    *,
+    prepare: Callable[[Sample], Sample] = lambda sample: sample,
+    exact: bool = True,
+    options: dict | None = None,
+    skip_broken: bool = False,
+) -> Conversion:
+    """Convert every structure below ``source`` (a folder or a packed file) to ``form``, one of FORMATS.
+
+    out: the packed file, or the folder that gets a folder per structure (is one, if the source is one structure's folder).
+    prepare: what is done to each sample in between, such as attaching a basis; options: JSON-able facts that
+    decide its result, so that a resumed run cannot mix two ways. exact: packed matrices keep every bit, or else are
+    rounded and halved (see store.py). Structures that cannot be read are FormatError at the end, when all others are done,
+    or left out with ``skip_broken``. ValueError for places that cannot be written to.
+    """
+    source, out = Path(source), Path(out)
+    _check_places(source, out, form)
+    with open_samples(source) as samples:
+        write, target = _choose_writer(out, form, source, exact)
+        places = {name: target(name) for name in samples.names}
+        _check_names(places)
+        if form == PACKED:
+            _check_options(_parts(out), {"source": str(source.resolve()), "exact": exact} | (options or {}))
+        result = Conversion([], [], {})
+        for name in tqdm(samples.names, desc="converting", unit="structure", disable=None):
+            if _is_finished(places[name], form):
+                result.finished.append(name)
+                continue
+            try:
+                write(places[name], prepare(samples[name]))
+            except (FormatError, NotHermitianError) as error:
+                result.broken[name] = str(error)
+            else:
+                result.written.append(name)
+    if result.broken and not skip_broken:
+        name, reason = next(iter(result.broken.items()))
+        raise FormatError(
+            f"{len(result.broken)} of {len(places)} structures cannot be converted, first {name}: {reason}; "
+            "the others are kept: repair these and run again, or leave them out"
+        )
+    if form == PACKED:
+        _merge([place for name, place in places.items() if name not in result.broken], out, {"source": source.name}, exact)
+    return result
+
+
+def put_on_common_pairs(sample: Sample) -> Sample:
+    """H and S on the union of their pairs, in one order, as DeepH's tools expect; blocks that one lacked are zero."""
+    h, s = sample.hamiltonian, sample.overlap
+    keys = list(h.index) + [key for key in s.index if key not in h.index]
+    return replace(sample, hamiltonian=_arrange(h, keys), overlap=_arrange(s, keys))
+
+
+def _arrange(matrix: BlockMatrix, keys: list[BlockKey]) -> BlockMatrix:
+    if list(matrix.index) == keys:
+        return matrix
+    sizes = matrix.n_spin**2 * np.outer(matrix.layout.sizes, matrix.layout.sizes)
+    blocks = [matrix.block(*key).ravel() if key in matrix.index else np.zeros(sizes[key[:2]]) for key in keys]
+    values = np.concatenate(blocks).astype(matrix.values.dtype)
+    return BlockMatrix(matrix.layout, np.array([key[:2] for key in keys]), np.array([key[2] for key in keys]), values, matrix.spin)
+
+
+def _check_places(source: Path, out: Path, form: str):
+    if form not in FORMATS:
+        raise ValueError(f"unknown format {form!r}; expected one of {', '.join(FORMATS)}")
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise ValueError(f"{out} lies in {source}, so a second run would convert its own output: choose another place")
+    if form == PACKED and out.exists():
+        raise ValueError(f"{out} is there already: delete it or choose another name")
+    if form != PACKED and out.is_file():
+        raise ValueError(f"{out} is a file; the format {form} needs a folder")
+
+
+def _choose_writer(out: Path, form: str, source: Path, exact: bool):
+    """(function that writes a sample to its place, function from the name of a structure to its place)."""
+    if form == PACKED:
+
+        def write_part(place: Path, sample: Sample):
+            with StoreWriter(place, exact=exact) as store:
+                store.add(place.stem, sample)
+
+        return write_part, lambda name: _parts(out) / f"{(source.name if name == '.' else name).replace('/', '__')}.h5"
+
+    def write_folder(place: Path, sample: Sample):
+        with replace_folder(place) as part:
+            FOLDER_WRITERS[form](part, put_on_common_pairs(sample))
+
+    return write_folder, lambda name: out / name
+
+
+def _parts(out: Path) -> Path:
+    return out.with_name(out.name + ".parts")
+
+
+def _check_names(places: dict[str, Path]):
+    owners: dict[Path, str] = {}
+    for name, place in places.items():
+        if owners.setdefault(place, name) != name:
+            raise ValueError(f"the structures {owners[place]} and {name} would both be called {place.stem}: rename one of them")
+
+
+def _check_options(parts: Path, options: dict):
+    """A resumed run must do the same as the one that began."""
+    parts.mkdir(parents=True, exist_ok=True)
+    file, text = parts / "options.json", json.dumps(options, sort_keys=True)
+    if file.exists() and file.read_text() != text:
+        raise ValueError(
+            f"{parts} was begun with other options: delete the folder, or repeat the command with those in {file.name}"
+        )
+    replace_text(file, text)
+
+
+def _is_finished(place: Path, form: str) -> bool:
+    return place.exists() if form == PACKED else find_reader(place) is not None
+
+
+def _merge(places: list[Path], out: Path, info: dict, exact: bool):
+    with StoreWriter(out, info, exact=exact) as store:
+        for place in tqdm(places, desc="packing", unit="structure", disable=None):
+            with StoreReader(place) as part:
+                store.append(part)
+    shutil.rmtree(_parts(out))
