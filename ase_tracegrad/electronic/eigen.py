@@ -15,10 +15,6 @@ from .mkl import Mkl, find_mkl, require_mkl
 from .resources import THIS_MACHINE, Machine, plan_chunks
 from .threads import run_in_threads
 
-# Modes of S are dropped below hamiltonian_error / ENERGY_SCALE, so that what the error of H is amplified
-# to stays below the energies of interest; never below the rounding of S itself.
-ENERGY_SCALE = 4.0  # eV
-SMALLEST_THRESHOLD = 1e-10
 BLAS_THREADS_ABOVE = 1000  # orbitals
 # Below, torch's loop over a batch costs less than one call of MKL after the other.
 MKL_ABOVE = 64  # orbitals
@@ -91,14 +87,8 @@ def solve_bands(
     library and device. Raises BlochError for matrices that are not Hermitian, do not fit together, hold NaN
     or are no overlap; ProblemTooLargeError if the memory does not suffice; MklNotInstalledError.
     """
-    return solve_bloch(
-        BlochSum(hamiltonian, overlap, inversion),
-        kpts,
-        eigenvectors=eigenvectors,
-        hamiltonian_error=hamiltonian_error,
-        machine=machine,
-        progress=progress,
-    )
+    sums = BlochSum(hamiltonian, overlap, hamiltonian_error).with_inversion(inversion)
+    return solve_bloch(sums, kpts, eigenvectors=eigenvectors, machine=machine, progress=progress)
 
 
 def solve_bloch(
@@ -106,15 +96,11 @@ def solve_bloch(
     kpts,
     *,
     eigenvectors: bool = False,
-    hamiltonian_error: float = 0.0,
     machine: Machine = THIS_MACHINE,
     progress: bool = False,
 ) -> Solution:
     """solve_bands for matrices that were checked and arranged before: saves that work when called again and again."""
     kpts = check_kpts(kpts)
-    if not (np.isfinite(hamiltonian_error) and hamiltonian_error >= 0):
-        raise ValueError(f"hamiltonian_error is an energy in eV, not negative; found {hamiltonian_error}")
-    threshold = max(hamiltonian_error / ENERGY_SCALE, SMALLEST_THRESHOLD)
     real = sums.is_real_at(kpts)
     card = torch.cuda.mem_get_info(machine.device)[0] if torch.device(machine.device).type == "cuda" else None
     workers, size = plan_chunks(sums.n_orbitals, len(kpts), machine, eigenvectors=eigenvectors, card_memory=card)
@@ -125,7 +111,7 @@ def solve_bloch(
     start = time.perf_counter()
 
     def solve(chunk: np.ndarray) -> list[StatesAtK]:
-        return _solve_at(sums, kpts[chunk], library, eigenvectors, threshold)
+        return _solve_at(sums, kpts[chunk], library, eigenvectors)
 
     results: dict[int, StatesAtK] = {}
     with tqdm(total=len(kpts), desc="k-points", delay=2, disable=None if progress else True) as bar:
@@ -139,7 +125,7 @@ def solve_bloch(
         threads=workers * (1 if isinstance(library, Mkl) else blas_threads),
         seconds=time.perf_counter() - start,
         n_real=int(real.sum()),
-        threshold=threshold,
+        threshold=sums.threshold,
         smallest_overlap=np.array([r.smallest_overlap for r in ordered]),
         dropped=np.array([r.dropped for r in ordered]),
         redone=library.redone if isinstance(library, VerifiedLibrary) else 0,
@@ -147,11 +133,11 @@ def solve_bloch(
     return _collect(ordered, report)
 
 
-def _solve_at(sums: BlochSum, kpts: np.ndarray, library: DenseLibrary, vectors: bool, threshold: float) -> list[StatesAtK]:
+def _solve_at(sums: BlochSum, kpts: np.ndarray, library: DenseLibrary, vectors: bool) -> list[StatesAtK]:
     """The states at kpts, where H(k) is real at all or at none."""
     h, s = sums.build_simplest(kpts)
     try:
-        states = solve_chunk(library, h, s, vectors, threshold)
+        states = solve_chunk(library, h, s, vectors, sums.threshold)
     except IndefiniteOverlap as found:
         raise BlochError(
             f"S(k) at k = {kpts[found.index].tolist()} has the eigenvalue {found.eigenvalue:.2e}: it is not positive "

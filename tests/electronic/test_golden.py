@@ -10,6 +10,7 @@ import pytest
 from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.gap import find_band_gap
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import find_fermi_level
@@ -70,7 +71,7 @@ def test_mos2_dos_holds_the_electrons(mos2):
 
 def test_cp2k_mos2_has_the_symmetry_of_its_crystal(mos2):
     """Up to CP2K's integration grid; spinless levels at K are single, as p-6m2 leaves them."""
-    report = find_symmetry(mos2.hamiltonian, mos2.overlap, mos2.structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]], below=3.0)
+    report = find_symmetry(BlochSum(mos2.hamiltonian, mos2.overlap), mos2.structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]], below=3.0)
     assert len(report.group) == 12
     assert report.overlap.max() < 1e-7
     assert report.hamiltonian.max() < 0.03

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ase_tracegrad.basis import OrbitalLayout
+from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.eigen import solve_bands
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.projections import (
@@ -24,7 +25,7 @@ def test_shares_add_up_to_one(kpts, by, spinor, method):
     h, s = random_model(spinor=spinor)
     groups = group_orbitals(h.layout, ["C", "N"], by, n_spin=h.n_spin)
     assert (groups.members.sum(axis=0) == 1).all()
-    energies, shares = project_states(h, s, kpts, groups, method=method)
+    energies, shares = project_states(BlochSum(h, s), kpts, groups, method=method)
     assert shares.shape == (*energies.shape, len(groups.labels))
     assert np.abs(shares.sum(axis=2) - 1).max() < 1e-11
 
@@ -58,14 +59,14 @@ def test_bonds_add_up_to_norm_and_energy(kpts, spinor):
     """Each bond counted once: the sum of all overlap parts is 1, of all Hamiltonian parts the energy."""
     h, s = random_model(spinor=spinor)
     bonds = [(i, j, r) for i, j, r in s.index if (i, j, r) <= (j, i, tuple(-x for x in r))]
-    energies, norm, energy = project_bonds(h, s, kpts, bonds)
+    energies, norm, energy = project_bonds(BlochSum(h, s), kpts, bonds)
     assert np.abs(norm.sum(axis=2) - 1).max() < 1e-11
     assert np.abs(energy.sum(axis=2) - energies).max() < 1e-10
 
 
 def test_bonding_and_antibonding():
     h, s = graphene_model()
-    _, norm, energy = project_bonds(h, s, [[0, 0, 0]], [(0, 1, (0, 0, 0)), (0, 1, (4, 0, 0))])
+    _, norm, energy = project_bonds(BlochSum(h, s), [[0, 0, 0]], [(0, 1, (0, 0, 0)), (0, 1, (4, 0, 0))])
     assert norm[0, 0, 0] > 0 > norm[0, 1, 0]
     assert energy[0, 0, 0] < 0 < energy[0, 1, 0]
     assert not norm[..., 1].any()
@@ -78,22 +79,22 @@ def test_density_matrix_and_populations(spinor, n_electrons, width):
     """<S, P> = electrons; <H, P> = sum of occupied energies; Mulliken populations are the rows of P S."""
     h, s = random_model(spinor=spinor)
     mesh = make_mesh((5, 5, 1), gamma=True)
-    p = compute_density_matrix(h, s, mesh, n_electrons, width=width)
+    p = compute_density_matrix(BlochSum(h, s), mesh, n_electrons, width=width)
     spread = s if not spinor else type(s).from_blocks(s.layout, {k: np.kron(np.eye(2), b) for k, b in s.items()}, "spinor")
     assert p.is_hermitian(1e-10)
     assert spread.inner(p) == pytest.approx(n_electrons)
     groups = group_orbitals(h.layout, ["C", "N"], "atom", n_spin=h.n_spin)
-    mulliken = compute_populations(h, s, mesh, n_electrons, groups, width=width)
+    mulliken = compute_populations(BlochSum(h, s), mesh, n_electrons, groups, width=width)
     by_atom = [sum(np.vdot(b, p.block(*k)).real for k, b in spread.items() if k[0] == atom) for atom in range(2)]
     assert mulliken == pytest.approx(by_atom)
-    loewdin = compute_populations(h, s, mesh, n_electrons, groups, method="loewdin", width=width)
+    loewdin = compute_populations(BlochSum(h, s), mesh, n_electrons, groups, method="loewdin", width=width)
     assert loewdin.sum() == pytest.approx(n_electrons)
 
 
 def test_graphene_atoms_are_alike():
     h, s = graphene_model()
     groups = group_orbitals(h.layout, ["C", "C"], "atom")
-    populations = compute_populations(h, s, make_mesh((6, 6, 1), gamma=True), 2, groups)
+    populations = compute_populations(BlochSum(h, s), make_mesh((6, 6, 1), gamma=True), 2, groups)
     assert populations == pytest.approx([1, 1])
 
 
