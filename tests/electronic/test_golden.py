@@ -178,6 +178,43 @@ def test_siesta_silicon(shared_data):
     assert np.abs(compute_bands(sample.hamiltonian, sample.overlap, kpts) - fermi_level - expected).max() < 2e-3
 
 
+# The path in Si.fdf: 30 steps along each piece.
+SILICON_POINTS = {"L": (0.5, 0.5, 0.5), "Gamma": (0, 0, 0), "X": (0.5, 0, 0.5), "U": (0.625, 0.25, 0.625)}
+
+
+def test_siesta_silicon_bands(shared_data):
+    """SIESTA's own band structure, printed with four digits, through sisl."""
+    sisl = pytest.importorskip("sisl", reason="sisl is not installed")
+    folder = shared_data / "reference" / "siesta"
+    sample = read(folder / "Si_deeph_new")
+    (ticks, names), lengths, expected = sisl.get_sile(folder / "Si" / "Si.bands").read_data()
+    corners = np.array([SILICON_POINTS[name] for name in names])
+    kpts = np.concatenate(
+        [corners[:1], *(a + np.linspace(0, 1, 31)[1:, None] * (b - a) for a, b in zip(corners, corners[1:], strict=False))]
+    )
+    steps = np.diff(kpts @ (2 * np.pi * np.linalg.inv(sample.structure.cell)).T, axis=0)
+    walked = np.concatenate([[0], np.linalg.norm(steps, axis=1).cumsum()]) * BOHR
+    assert np.abs(walked - lengths).max() < 1e-5
+    assert np.abs(walked[::30] - ticks).max() < 1e-5
+    bands = compute_bands(sample.hamiltonian, sample.overlap, kpts)
+    assert np.abs(bands - sample.info["fermi_level"] - expected[:, 0]).max() < 2e-4
+
+
+@pytest.mark.parametrize("n", [4, 5, 6])
+def test_silicon_gap_is_that_of_the_x_valleys(shared_data, n):
+    """The conduction edge lies on the line from Gamma to X, at 0.85 of it, on no mesh; every mesh leads there."""
+    sample = read(shared_data / "reference" / "siesta" / "Si_deeph_new")
+    sample.info["n_electrons"] = 8.0
+    line = np.linspace(0, 0.5, 1001)[:, None] * [1, 0, 1]
+    bands = compute_bands(sample.hamiltonian, sample.overlap, line)
+    gap = ElectronicStructure(sample).find_band_gap(make_mesh((n, n, n), gamma=True))
+    assert gap.vbm == pytest.approx(bands[0, 3], abs=1e-6)
+    assert gap.cbm == pytest.approx(bands[:, 4].min(), abs=1e-5)
+    assert 0.83 < line[bands[:, 4].argmin(), 0] / 0.5 < 0.87
+    assert np.sort(np.abs(gap.k_cbm)) == pytest.approx([0, 0.424, 0.424], abs=2e-3)
+    assert gap.gap == pytest.approx(0.5387, abs=1e-4)
+
+
 def test_siesta_bismuth_with_spin_orbit_coupling(shared_data):
     folder = shared_data / "reference" / "siesta" / "Bi_hexagonal_soc"
     geometry, h, s = read_siesta(folder, "Bi_hexagonal")
