@@ -1,5 +1,6 @@
 """solve_bands: H(k) c = E S(k) c for many k-points, all states, in float64 and complex128."""
 
+import logging
 import time
 from dataclasses import dataclass, replace
 
@@ -10,10 +11,13 @@ from tqdm.auto import tqdm
 from ..blocks import BlockMatrix
 from .bloch import BlochError, BlochSum, check_kpts
 from .dense import DenseLibrary, IndefiniteOverlap, StatesAtK, TorchLibrary, VerifiedLibrary, solve_chunk
+from .estimate import estimate_bands
 from .inversion import Inversion
 from .mkl import Mkl, find_mkl, require_mkl
 from .resources import THIS_MACHINE, Machine, plan_chunks
 from .threads import run_in_threads
+
+logger = logging.getLogger(__name__)
 
 BLAS_THREADS_ABOVE = 1000  # orbitals
 # Below, torch's loop over a batch costs less than one call of MKL after the other.
@@ -107,6 +111,12 @@ def solve_bloch(
     # Workers that would idle lend their cores to BLAS, which can use them for large matrices only.
     blas_threads = machine.cores // workers if sums.n_orbitals > BLAS_THREADS_ABOVE else 1
     library = choose_library(sums.n_orbitals, machine, blas_threads)
+    route = _name_route(library)
+    estimate = estimate_bands(
+        route, sums, kpts, vectors=eigenvectors, workers=workers, chunk=size, blas_threads=1 if route == "MKL" else blas_threads
+    )
+    if estimate is not None:
+        logger.info("%d k-points of %d orbitals, %s", len(kpts), sums.n_orbitals, estimate)
     chunks = [part for group in (np.nonzero(real)[0], np.nonzero(~real)[0]) for part in _split(group, size)]
     start = time.perf_counter()
 
@@ -114,13 +124,14 @@ def solve_bloch(
         return _solve_at(sums, kpts[chunk], library, eigenvectors)
 
     results: dict[int, StatesAtK] = {}
-    with tqdm(total=len(kpts), desc="k-points", delay=2, disable=None if progress else True) as bar:
+    about = "k-points" if estimate is None else f"k-points, about {estimate.seconds:.0f} s"
+    with tqdm(total=len(kpts), desc=about, delay=2, disable=None if progress else True) as bar:
         for chunk, solved in zip(chunks, run_in_threads(solve, chunks, workers, blas_threads), strict=True):
             results.update(zip(chunk.tolist(), solved, strict=True))
             bar.update(len(chunk))
     ordered = [results[k] for k in range(len(kpts))]
     report = SolveReport(
-        route=_name_route(library) + (", inversion" if sums.real_orbitals is not None else ""),
+        route=route + (", inversion" if sums.real_orbitals is not None else ""),
         n_orbitals=sums.n_orbitals,
         threads=workers * (1 if isinstance(library, Mkl) else blas_threads),
         seconds=time.perf_counter() - start,

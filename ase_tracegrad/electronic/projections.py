@@ -12,12 +12,13 @@ from .bloch import BlochSum, check_kpts
 from .eigen import solve_bloch
 from .kmesh import KMesh
 from .occupations import Smearing, fill_bands
+from .resources import THIS_MACHINE
 
 Population = Literal["mulliken", "loewdin"]
 GROUPINGS = ("atom", "element", "shell", "orbital")
 LETTERS = "spdfghik"
-# k-points whose vectors are held at once.
-KPTS_AT_ONCE = 32
+# k-points whose vectors are held at once, and how many matrices each of them needs with all that is computed from it.
+KPTS_AT_ONCE, MATRICES_AT_ONCE = 32, 16
 
 
 # Of the harmonics m = -l..l (docs/conventions.md), from p on.
@@ -199,8 +200,10 @@ def _orbitals_of_atoms(matrix: BlockMatrix) -> list[np.ndarray]:
 def iterate_states(sums: BlochSum, kpts) -> Iterator[tuple]:
     """(Solution with coefficients, its k-points, S(k) or None), a few k-points at a time."""
     kpts = check_kpts(kpts)
-    for start in range(0, len(kpts), KPTS_AT_ONCE):
-        chunk = kpts[start : start + KPTS_AT_ONCE]
+    fitting = int(THIS_MACHINE.budget // (MATRICES_AT_ONCE * 16 * sums.n_orbitals**2))
+    at_once = max(1, min(KPTS_AT_ONCE, fitting))
+    for start in range(0, len(kpts), at_once):
+        chunk = kpts[start : start + at_once]
         yield solve_bloch(sums, chunk, eigenvectors=True), chunk, sums.build(chunk)[1]
 
 

@@ -3,7 +3,9 @@ import warnings
 import numpy as np
 import pytest
 
+from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.bloch import BlochError
 from ase_tracegrad.electronic.export import (
     orthogonalize,
     to_pythtb,
@@ -41,6 +43,14 @@ def test_orthogonal_orbitals_have_the_same_bands(graphene_structure):
         np.abs(compute_bands(orthogonalize(h, s, (n, n, 1)), None, between) - compute_bands(h, s, between)).max() for n in (4, 12)
     )
     assert fine < 1e-3 * coarse
+
+
+def test_orbitals_that_are_not_independent_are_refused(graphene_structure):
+    h, s = random_on_structure(graphene_structure, SHELLS)
+    onsite = (s.pairs[:, 0] == s.pairs[:, 1]) & (s.shifts == 0).all(axis=1)
+    blocks = {key: block * (0.1 if keep else 1.0) for (key, block), keep in zip(s.items(), onsite, strict=True)}
+    with pytest.raises(BlochError, match="not independent"):
+        orthogonalize(h, BlockMatrix.from_blocks(s.layout, blocks), (3, 3, 1))
 
 
 @pytest.mark.parametrize("spinor", [False, True])
