@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from .blocks import BlockKey
 from .electronic.bloch import BlochSum
 from .electronic.dispersion import find_dispersive_axes
 from .electronic.dos import compute_dos, compute_dos_tetrahedron
@@ -18,7 +19,7 @@ from .electronic.inversion import Inversion, find_inversion
 from .electronic.irreducible import reduce_by_time_reversal, reduce_mesh
 from .electronic.kmesh import KMesh
 from .electronic.occupations import compute_occupations, find_fermi_level
-from .electronic.projections import Population, compute_populations, group_orbitals, project_states
+from .electronic.projections import Population, compute_populations, group_orbitals, project_bonds, project_states
 from .io.sample import Sample
 from .symbols import symbol_of
 from .warn import warn_caller
@@ -188,6 +189,17 @@ class ElectronicStructure:
         mesh = self.check_time_reversal(mesh)
         energies, shares, labels = self.project(mesh.kpts, by=by, method=method)
         return self._broaden(mesh, energies, grid, width, shares), labels
+
+    def compute_bond_dos(self, mesh: KMesh, grid, bonds: list[BlockKey], *, width: float) -> tuple[np.ndarray, np.ndarray]:
+        """COOP, states per eV and cell, and COHP, states per cell, of bonds (i, j, R): (B, G) each; width as in compute_dos.
+
+        Positive and negative where bonding, see projections.project_bonds; all bonds together hold the electrons and
+        the band energy.
+        """
+        _check_width(width)
+        mesh = self.check_time_reversal(mesh)
+        energies, norms, parts = project_bonds(self.sums(len(mesh.kpts)), mesh.kpts, bonds)
+        return self._broaden(mesh, energies, grid, width, norms), self._broaden(mesh, energies, grid, width, parts)
 
     def project(
         self, kpts, *, by: str, method: Population = "mulliken"

@@ -160,6 +160,8 @@ class BlochSum:
         dM/dk = sum_R i R exp(i k.R) M(R) with R = shift @ cell (cell: (3, 3) Angstrom, rows).
         """
         kpts = check_kpts(kpts)
+        if np.shape(cell) != (3, 3):
+            raise ValueError(f"expected the cell as three rows (3, 3) in Angstrom, found shape {np.shape(cell)}")
         h = self._sums["Hamiltonian"].derivative(kpts, cell, order)
         if self.overlap is None:
             return h, None

@@ -31,6 +31,7 @@ def to_sisl(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: St
     except ImportError:
         raise ImportError("this needs the package sisl: pip install sisl") from None
 
+    _check_atoms(hamiltonian, structure)
     shifts = np.vstack([m.shifts for m in (hamiltonian, overlap) if m is not None])
     reach = float(max(m.distances(structure.positions, structure.cell).max() for m in (hamiltonian, overlap) if m is not None))
     atoms = [
@@ -157,6 +158,7 @@ def to_wannierberri(
 
 def orbital_centres(hamiltonian: BlockMatrix, structure: Structure) -> np.ndarray:
     """(N, 3) Angstrom: the atom of each row of H(k)."""
+    _check_atoms(hamiltonian, structure)
     return np.tile(np.repeat(structure.positions, hamiltonian.layout.sizes, axis=0), (hamiltonian.n_spin, 1))
 
 
@@ -212,6 +214,11 @@ def write_wannier90_hr(path, hamiltonian: BlockMatrix, comment: str = "orthonorm
                 f"{head}{r + 1:5d}{column + 1:5d}{matrix[r, column].real:20.12f}{matrix[r, column].imag:20.12f}" for r in range(n)
             ]
     _write_lines(path, lines)
+
+
+def _check_atoms(hamiltonian: BlockMatrix, structure: Structure):
+    if len(structure) != hamiltonian.layout.n_atoms:
+        raise ValueError(f"the structure has {len(structure)} atoms, the Hamiltonian {hamiltonian.layout.n_atoms}")
 
 
 def _write_lines(path, lines: list[str]):

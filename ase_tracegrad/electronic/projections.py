@@ -99,6 +99,11 @@ def project_states(
 
     For a DOS use a mesh that is full or reduced by time reversal: rotations exchange atoms and mix m.
     """
+    if groups.members.shape[1] != sums.n_orbitals:
+        raise ValueError(
+            f"the groups are of {groups.members.shape[1]} orbitals, the Hamiltonian has {sums.n_orbitals}: group_orbitals "
+            "takes its layout and, for spinors, n_spin=2"
+        )
     found, shares = [], []
     for solution, _, s in iterate_states(sums, kpts):
         found.append(solution.energies)
@@ -115,6 +120,9 @@ def project_bonds(sums: BlochSum, kpts, bonds: list[BlockKey]) -> tuple[np.ndarr
     pair counts once, so that all pairs add up to 1 and to the energy. A pair without a block has none.
     """
     n_spin, orbitals = sums.hamiltonian.n_spin, _orbitals_of_atoms(sums.hamiltonian)
+    for bond in bonds:
+        if len(bond) != 3 or np.shape(bond[2]) != (3,) or not all(0 <= atom < len(orbitals) for atom in bond[:2]):
+            raise ValueError(f"a bond is (i, j, (R1, R2, R3)) with atoms from 0 to {len(orbitals) - 1}; found {bond!r}")
     overlap = sums.complete_overlap
     energies, norms, parts = [], [], []
     for solution, chunk, _ in iterate_states(sums, kpts):

@@ -80,6 +80,8 @@ def find_symmetry(
     little group of k makes degenerate there should be so here.
     """
     hamiltonian, overlap = sums.hamiltonian, sums.complete_overlap
+    if len(structure) != hamiltonian.layout.n_atoms:
+        raise ValueError(f"the structure has {len(structure)} atoms, the Hamiltonian {hamiltonian.layout.n_atoms}")
     whole = find_space_group(structure, tolerance=tolerance)
     moments = np.zeros((len(structure), 3)) if moments is None else moments
     group, reversing = (whole.select(whole.keep_moments(moments, sign=sign)) for sign in (1, -1))

@@ -94,7 +94,13 @@ def compute_spectral_function(energies, weights, grid, *, width: float) -> np.nd
     """A(k, E) = sum of weights times Gaussians of standard deviation ``width`` eV: (K, G), 1/eV, grid (G,) eV."""
     if not np.isfinite(width) or width <= 0:
         raise ValueError(f"a spectral function needs a positive width in eV, found {width}")
-    grid = np.asarray(grid, dtype=float)
+    energies, weights, grid = (np.asarray(x, dtype=float) for x in (energies, weights, grid))
+    if energies.ndim != 2 or weights.shape != energies.shape or grid.ndim != 1:
+        raise ValueError(
+            f"expected energies and weights (K, n) and a grid (G,); found {energies.shape}, {weights.shape}, {grid.shape}"
+        )
+    if not (np.isfinite(energies).all() and np.isfinite(weights).all() and np.isfinite(grid).all()):
+        raise ValueError("energies, weights and the grid of a spectral function must be finite")
     spectra = [w @ np.exp(-0.5 * ((grid - e[:, None]) / width) ** 2) for e, w in zip(energies, weights, strict=True)]
     return np.array(spectra) / (width * np.sqrt(2 * np.pi))
 

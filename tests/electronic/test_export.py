@@ -15,6 +15,7 @@ from ase_tracegrad.electronic.export import (
     write_wannier90,
     write_wannier90_hr,
 )
+from ase_tracegrad.structure import Structure
 from tests.electronic.lattice_models import random_on_structure
 
 SHELLS = {6: (0, 1)}
@@ -27,6 +28,8 @@ def test_sisl_gives_the_same_bands(graphene_structure, kpts, spinor):
     exported = to_sisl(h, s, graphene_structure)
     bands = compute_bands(h, s, kpts)
     assert np.abs(np.array([exported.eigh(k) for k in kpts]) - bands).max() < 1e-10
+    with pytest.raises(ValueError, match="has 1 atoms, the Hamiltonian 2"):
+        to_sisl(h, s, Structure([6], [[0, 0, 0]], graphene_structure.cell, graphene_structure.pbc))
     orthonormal = to_sisl(h, None, graphene_structure)
     assert np.abs(orthonormal.eigh(kpts[0]) - compute_bands(h, None, kpts[:1])).max() < 1e-10
 

@@ -16,6 +16,7 @@ from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import find_fermi_level
 from ase_tracegrad.electronic.space_group import find_space_group
 from ase_tracegrad.electronic.symmetry import covariance_residuals, find_symmetry, time_reversal_residual
+from ase_tracegrad.electronic.velocities import compute_inverse_masses, compute_velocities
 from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.io import read
 from ase_tracegrad.io.store import StoreReader
@@ -213,6 +214,22 @@ def test_silicon_gap_is_that_of_the_x_valleys(shared_data, n):
     assert 0.83 < line[bands[:, 4].argmin(), 0] / 0.5 < 0.87
     assert np.sort(np.abs(gap.k_cbm)) == pytest.approx([0, 0.424, 0.424], abs=2e-3)
     assert gap.gap == pytest.approx(0.5387, abs=1e-4)
+
+
+def test_silicon_has_its_effective_masses(shared_data):
+    """At the conduction edge 0.92 along the line from Gamma and 0.19 across it (measured: 0.9163 and 0.1905,
+    Hensel, Hasegawa, Nakayama, Phys. Rev. 138, A225 (1965))."""
+    sample = read(shared_data / "reference" / "siesta" / "Si_deeph_new")
+    sample.info["n_electrons"] = 8.0
+    solved = ElectronicStructure(sample)
+    edge = solved.find_band_gap(make_mesh((4, 4, 4), gamma=True)).k_cbm
+    _, inverse = compute_inverse_masses(solved.sums(), edge, sample.structure.cell)
+    values, axes = np.linalg.eigh(inverse[4])
+    assert 1 / values == pytest.approx([0.92, 0.193, 0.193], rel=0.03)
+    along = edge @ np.linalg.inv(sample.structure.cell).T
+    assert abs(axes[:, 0] @ along) / np.linalg.norm(along) == pytest.approx(1.0, abs=1e-4)
+    slopes = compute_velocities(solved.sums(), [edge], sample.structure.cell)[1][0, 4]
+    assert np.abs(slopes).max() < 0.1  # eV Angstrom; it is some ten away from an edge
 
 
 def test_siesta_bismuth_with_spin_orbit_coupling(shared_data):

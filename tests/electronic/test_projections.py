@@ -64,6 +64,29 @@ def test_bonds_add_up_to_norm_and_energy(kpts, spinor):
     assert np.abs(energy.sum(axis=2) - energies).max() < 1e-10
 
 
+@pytest.mark.parametrize("bond", [(0, 2, (0, 0, 0)), (0, -1, (0, 0, 0)), (0, 1), (0, 1, 0)])
+def test_bonds_that_are_none_are_refused(bond):
+    h, s = random_model()
+    with pytest.raises(ValueError, match="atoms from 0 to 1"):
+        project_bonds(BlochSum(h, s), [[0, 0, 0]], [bond])
+
+
+def test_orthonormal_orbitals_have_populations_as_well(kpts):
+    h, _ = random_model()
+    bonds = [(i, j, r) for i, j, r in h.index if (i, j, r) <= (j, i, tuple(-x for x in r))]
+    energies, norm, energy = project_bonds(BlochSum(h), kpts, bonds)
+    assert np.abs(norm.sum(axis=2) - 1).max() < 1e-11
+    assert np.abs(energy.sum(axis=2) - energies).max() < 1e-10
+    density = compute_density_matrix(BlochSum(h), make_mesh((4, 4, 1)), 5.0)
+    assert sum(np.trace(density.block(i, i)).real for i in range(2)) == pytest.approx(5.0)
+
+
+def test_groups_of_other_orbitals_are_refused(kpts):
+    h, s = random_model(spinor=True)
+    with pytest.raises(ValueError, match="n_spin=2"):
+        project_states(BlochSum(h, s), kpts, group_orbitals(h.layout, ["C", "N"]))
+
+
 def test_bonding_and_antibonding():
     h, s = graphene_model()
     _, norm, energy = project_bonds(BlochSum(h, s), [[0, 0, 0]], [(0, 1, (0, 0, 0)), (0, 1, (4, 0, 0))])

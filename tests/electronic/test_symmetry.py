@@ -87,6 +87,12 @@ def test_report(graphene_structure):
     assert "time reversal" in str(broken)
 
 
+def test_a_structure_of_other_atoms_is_refused(graphene_structure):
+    h, s = random_on_structure(graphene_structure, SHELLS)
+    with pytest.raises(ValueError, match="has 4 atoms, the Hamiltonian 2"):
+        find_symmetry(BlochSum(h, s), Structure.from_atoms(bulk("Al", cubic=True)))
+
+
 def test_time_reversal_of_spinors(graphene_structure):
     h, _ = random_on_structure(graphene_structure, SHELLS, spinor=True)
     assert time_reversal_residual(h) > 0.1

@@ -84,6 +84,10 @@ def test_spectral_function_holds_the_weights():
     assert spectrum.sum() * (grid[1] - grid[0]) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="positive width"):
         compute_spectral_function(np.zeros((1, 2)), np.ones((1, 2)), grid, width=0.0)
+    with pytest.raises(ValueError, match="weights"):
+        compute_spectral_function(np.zeros((1, 2)), np.ones((1, 3)), grid, width=0.1)
+    with pytest.raises(ValueError, match="finite"):
+        compute_spectral_function(np.zeros((1, 2)), np.ones((1, 2)), [0.0, np.nan], width=0.1)
 
 
 def test_displacements_and_strain_are_allowed(graphene_structure):

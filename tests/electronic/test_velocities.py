@@ -60,5 +60,7 @@ def test_degenerate_levels_have_no_mass_of_their_own():
     h, s = graphene_model()
     assert np.isnan(compute_inverse_masses(BlochSum(h, s), [1 / 3, -1 / 3, 0], CELL)[1]).all()
     assert np.isfinite(compute_inverse_masses(BlochSum(h, s), [0, 0, 0], CELL)[1]).all()
+    with pytest.raises(ValueError, match=r"\(3, 3\) in Angstrom"):
+        compute_velocities(BlochSum(h, s), [[0, 0, 0]], np.eye(2))
     with pytest.raises(ValueError, match="one k-point"):
         compute_inverse_masses(BlochSum(h, s), [[0, 0, 0], [0.5, 0, 0]], CELL)
