@@ -12,7 +12,7 @@ from .bloch import BlochSum, check_kpts
 from .eigen import solve_bloch
 from .kmesh import KMesh
 from .occupations import Smearing, fill_bands
-from .resources import THIS_MACHINE
+from .resources import THIS_MACHINE, ProblemTooLargeError
 
 Population = Literal["mulliken", "loewdin"]
 GROUPINGS = ("atom", "element", "shell", "orbital")
@@ -150,6 +150,12 @@ def compute_density_matrix(sums: BlochSum, mesh: KMesh, n_electrons: float, *, w
     cells of the mesh should reach further than the orbitals.
     """
     hamiltonian, overlap = sums.hamiltonian, sums.complete_overlap
+    needed, budget = 16.0 * len(mesh.full_kpts) * sums.n_orbitals**2, THIS_MACHINE.budget
+    if needed > budget:
+        raise ProblemTooLargeError(
+            f"the states of {len(mesh.full_kpts)} k-points of {sums.n_orbitals} orbitals need {needed / 2**30:.2f} GiB, "
+            f"{budget / 2**30:.2f} GiB may be used: take a coarser mesh"
+        )
     solutions = [(solution, chunk) for solution, chunk, _ in iterate_states(sums, mesh.full_kpts)]
     energies = join_bands([solution.energies for solution, _ in solutions])[0]
     filled = _fill_full_mesh(energies, n_electrons, hamiltonian, width)

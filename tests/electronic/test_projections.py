@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from ase_tracegrad.basis import OrbitalLayout
+from ase_tracegrad.electronic import projections
 from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.eigen import solve_bands
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.projections import (
     GROUPINGS,
+    MATRICES_AT_ONCE,
     compute_density_matrix,
     compute_populations,
     compute_shares,
@@ -15,6 +17,7 @@ from ase_tracegrad.electronic.projections import (
     project_bonds,
     project_states,
 )
+from ase_tracegrad.electronic.resources import Machine, ProblemTooLargeError
 from tests.electronic.lattice_models import graphene_model, random_model
 
 
@@ -112,6 +115,22 @@ def test_density_matrix_and_populations(spinor, n_electrons, width):
     assert mulliken == pytest.approx(by_atom)
     loewdin = compute_populations(BlochSum(h, s), mesh, n_electrons, groups, method="loewdin", width=width)
     assert loewdin.sum() == pytest.approx(n_electrons)
+
+
+def test_states_that_do_not_fit(monkeypatch, kpts):
+    """A density matrix holds all states at once and is refused; projections are made of fewer k-points at a time."""
+    h, s = random_model()
+    sums, groups, full = BlochSum(h, s), group_orbitals(h.layout, ["C", "N"]), make_mesh((5, 5, 1))
+    expected = project_states(sums, kpts, groups)[1]
+    monkeypatch.setattr(projections, "THIS_MACHINE", Machine(memory=MATRICES_AT_ONCE * 16 * h.n_orbitals**2 * 2.5))
+    solved: list = []
+    solve = projections.solve_bloch
+    monkeypatch.setattr(projections, "solve_bloch", lambda a, k, **o: solved.append(len(k)) or solve(a, k, **o))
+    assert np.abs(project_states(sums, kpts, groups)[1] - expected).max() < 1e-12
+    assert solved == [2, 2, 2, 2, 1]
+    monkeypatch.setattr(projections, "THIS_MACHINE", Machine(memory=1e3))
+    with pytest.raises(ProblemTooLargeError, match="coarser mesh"):
+        compute_density_matrix(sums, full, 4.0)
 
 
 def test_graphene_atoms_are_alike():
