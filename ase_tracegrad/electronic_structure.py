@@ -13,6 +13,7 @@ from .electronic.bloch import BlochSum
 from .electronic.dispersion import find_dispersive_axes
 from .electronic.dos import compute_dos, compute_dos_tetrahedron
 from .electronic.eigen import solve_bloch
+from .electronic.extrema import find_neighbours
 from .electronic.gap import BandGap, find_band_gap, find_edge_valleys, refine_band_gap
 from .electronic.ghosts import GhostStateWarning, describe_ghost, find_lowest_orbital
 from .electronic.inversion import Inversion, find_inversion
@@ -245,8 +246,9 @@ class ElectronicStructure:
             refine = self.sample.hamiltonian.n_orbitals <= REFINE_UP_TO
         if mesh.size is None or not refine or gap.n_filled is None:
             return gap
-        step, starts = self.dispersive / np.array(mesh.size), find_edge_valleys(mesh, energies[: len(mesh)], gap.n_filled)
-        return refine_band_gap(self.sums(), gap, step, starts=starts)
+        neighbours = find_neighbours(self.sample.structure.complete_cell, mesh.size, self.dispersive)
+        starts = find_edge_valleys(mesh, energies[: len(mesh)], gap.n_filled, neighbours)
+        return refine_band_gap(self.sums(), gap, neighbours / np.array(mesh.size), starts=starts)
 
     def _solve_with(self, kpts, edges, progress: bool) -> tuple[np.ndarray, np.ndarray]:
         """Energies at both lists in one call, so that all have the same number of bands.

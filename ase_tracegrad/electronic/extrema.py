@@ -13,17 +13,37 @@ ROUNDING = 1e-9  # eV
 MOST_VALLEYS = 6
 
 
-def find_valleys(values: np.ndarray, equivalent: np.ndarray) -> np.ndarray:
+def find_neighbours(cell, size, along) -> np.ndarray:
+    """(D, 3) int: the D shortest steps, in units of the mesh, that lead from a k-point to all others.
+
+    cell (3, 3) Angstrom, rows; size (3,) of the mesh; along (3,) bool: the D axes to step along. In a skew cell the axes
+    of the mesh are long and nearly parallel: a search along them creeps through its valleys, or gives up too early.
+    """
+    along = np.asarray(along, dtype=bool)
+    vectors = np.linalg.pinv(np.asarray(cell, dtype=float)[along]).T / np.asarray(size)[along, None]
+    steps = np.zeros((len(vectors), 3), dtype=int)
+    steps[:, along] = np.eye(len(vectors), dtype=int)
+    shorter = True
+    while shorter:
+        shorter = False
+        for i, others in itertools.product(range(len(vectors)), itertools.product((-1, 0, 1), repeat=len(vectors))):
+            change = np.where(np.arange(len(vectors)) == i, 0, others)
+            trial = vectors[i] + change @ vectors
+            if trial @ trial < vectors[i] @ vectors[i] * (1 - ROUNDING):
+                vectors[i], steps[i], shorter = trial, steps[i] + change @ steps, True
+    return steps
+
+
+def find_valleys(values: np.ndarray, equivalent: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     """Numbers of the points of a periodic mesh from which the lowest minimum may be reached, the lowest first.
 
-    values (n1, n2, n3) on the mesh; equivalent (n1 n2 n3,): of points with one number one is enough. A valley is a
-    point without lower neighbours. Off the mesh it is deeper, in a paraboloid by up to a quarter of the largest rise to
-    a neighbour, in a cone by up to the whole; those that are still too high then are left out.
+    values (n1, n2, n3) on the mesh; equivalent (n1 n2 n3,): of points with one number one is enough; neighbours: as
+    find_neighbours gives them. A valley is a point without lower neighbours. Off the mesh it is deeper, in a paraboloid by
+    up to a quarter of the largest rise to a neighbour, in a cone by up to the whole; those still too high then are left out.
     """
-    shifts = itertools.product(*((-1, 0, 1) if n > 1 else (0,) for n in values.shape))
-    neighbours = np.array([np.roll(values, shift, axis=(0, 1, 2)) for shift in shifts])
-    rise = neighbours.max(axis=0) - values
-    valley = (values <= neighbours.min(axis=0) + ROUNDING) & (values - rise <= values.min() + ROUNDING)
+    around = np.array([np.roll(values, shift, axis=(0, 1, 2)) for shift in (_corners(len(neighbours)) @ neighbours).tolist()])
+    rise = around.max(axis=0) - values
+    valley = (values <= around.min(axis=0) + ROUNDING) & (values - rise <= values.min() + ROUNDING)
     points = np.nonzero(valley.ravel())[0]
     points = points[np.argsort(values.ravel()[points], kind="stable")]
     first = np.unique(equivalent[points], return_index=True)[1]
@@ -31,16 +51,16 @@ def find_valleys(values: np.ndarray, equivalent: np.ndarray) -> np.ndarray:
 
 
 def find_minima(
-    functions: Callable[[np.ndarray], np.ndarray], starts: Sequence[np.ndarray], step: np.ndarray, accuracy: float
+    functions: Callable[[np.ndarray], np.ndarray], starts: Sequence[np.ndarray], steps: np.ndarray, accuracy: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """The lowest minimum (F, 3) of each of F functions next to one of its starts, and its value (F,).
 
-    functions: kpts (K, 3) -> (K, F) eV; starts: for each function (S, 3), S > 0; step (3,): distance of the starts from
-    the points around them, 0 along axes on which nothing depends. A pattern search: it needs no derivatives, and so ends
+    functions: kpts (K, 3) -> (K, F) eV; starts: for each function (S, 3), S > 0; steps (D, 3): from a start to
+    its neighbours. A pattern search: it needs no derivatives, and so ends
     in a Dirac cone as well as on a smooth edge. It ends where no step changes the value by more than ``accuracy`` eV;
     a valley that cannot become the lowest by steps like its last is given up.
     """
-    offsets = np.array(list(itertools.product(*((-1, 0, 1) if s > 0 else (0,) for s in step))))
+    offsets = _corners(len(steps)) @ steps
     middle = len(offsets) // 2
     of = np.repeat(np.arange(len(starts)), [len(points) for points in starts])
     centers, scales, found = np.concatenate(starts), np.ones(len(of)), np.full(len(of), np.inf)
@@ -48,7 +68,7 @@ def find_minima(
     # Steps overlap, and the edges of several bands are often one valley: no k-point is solved twice.
     known: dict[tuple, np.ndarray] = {}
     while len(searches):
-        trials = centers[searches, None] + offsets * step * scales[searches, None, None]
+        trials = centers[searches, None] + offsets * scales[searches, None, None]
         keys = [tuple(k) for k in np.round(trials.reshape(-1, 3), 12).tolist()]
         new = list(dict.fromkeys(key for key in keys if key not in known))
         if new:
@@ -64,6 +84,11 @@ def find_minima(
         scales[searches[(best == middle) & (change > accuracy)]] /= 2
         lowest = np.array([found[of == f].min() for f in range(len(starts))])
         hopeful = found[searches] - change <= lowest[of[searches]]
-        searches = searches[(change > accuracy) & (scales[searches] * step.max() > FINEST_STEP) & hopeful]
+        searches = searches[(change > accuracy) & (scales[searches] * np.abs(steps).max() > FINEST_STEP) & hopeful]
     winners = [int(np.nonzero((of == f) & (found <= low + ROUNDING))[0][0]) for f, low in enumerate(lowest)]
     return centers[winners], found[winners]
+
+
+def _corners(dimension: int) -> np.ndarray:
+    """(3^D, D): all combinations of -1, 0 and 1; the zeros stand in the middle."""
+    return np.array(list(itertools.product((-1, 0, 1), repeat=dimension)))

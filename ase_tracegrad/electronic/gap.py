@@ -125,17 +125,18 @@ def find_band_gap(energies, kpts, n_electrons: float, *, spin_degeneracy: int = 
     )
 
 
-def find_edge_valleys(mesh: KMesh, energies: np.ndarray, n_filled: int) -> tuple[np.ndarray, ...]:
+def find_edge_valleys(mesh: KMesh, energies: np.ndarray, n_filled: int, neighbours: np.ndarray) -> tuple[np.ndarray, ...]:
     """k-points (S, 3) from which the top of the valence band, the bottom of the conduction band and the direct gap may be
-    reached; energies (K, n) eV at the points of a regular mesh, which may be reduced."""
+    reached; energies (K, n) eV at the points of a regular mesh, which may be reduced; neighbours: extrema.find_neighbours."""
     full = mesh.unfold(_edge_values(energies, n_filled))
-    return tuple(mesh.full_kpts[find_valleys(full[..., edge], mesh.full_to_irreducible)] for edge in range(3))
+    return tuple(mesh.full_kpts[find_valleys(full[..., edge], mesh.full_to_irreducible, neighbours)] for edge in range(3))
 
 
 def refine_band_gap(sums: BlochSum, gap: BandGap, step, *, starts=((), (), ()), accuracy: float | None = None) -> BandGap:
     """Follow the band edges of ``gap`` off the k-points it was found on, to the extrema next to them.
 
-    step: distance of those k-points in fractions of the reciprocal vectors, (3,) or one number; starts: more k-points
+    step: distance of those k-points in fractions of the reciprocal vectors, along all of them or (3,), or steps (D, 3) to
+    the neighbours in D directions, better where the cell is skew; starts: more k-points
     (S, 3) from which each edge is searched, as find_edge_valleys gives them, since the valley that is best on a mesh need
     not be best; accuracy: the search (extrema.find_minima) ends where no step changes an edge by more, eV, by default a
     tenth of the gap's tolerance. sums: as the bands of ``gap`` were solved with.
@@ -143,14 +144,17 @@ def refine_band_gap(sums: BlochSum, gap: BandGap, step, *, starts=((), (), ()), 
     if gap.n_filled is None:
         return gap
     n_filled, accuracy = gap.n_filled, gap.tolerance / 10 if accuracy is None else accuracy
-    step = np.broadcast_to(np.asarray(step, dtype=float), 3) * (sums.hamiltonian.shifts != 0).any(axis=0)
-    if not np.isfinite(step).all() or (step < 0).any() or not accuracy > 0:
-        raise ValueError(f"expected steps that are not negative and a positive accuracy, found {step} and {accuracy}")
-    if step.max() <= FINEST_STEP:
+    steps = np.asarray(step, dtype=float)
+    if not np.isfinite(steps).all() or (steps.ndim < 2 and (steps < 0).any()) or not accuracy > 0:
+        raise ValueError(f"expected finite steps that are not negative and a positive accuracy, found {step} and {accuracy}")
+    if steps.ndim < 2:
+        steps = np.diag(np.broadcast_to(steps, 3) * (sums.hamiltonian.shifts != 0).any(axis=0))
+    steps = steps[np.abs(steps).max(axis=1) > FINEST_STEP]
+    if not len(steps):
         return gap
     own = (gap.k_vbm, gap.k_cbm, gap.k_direct)
     together = [np.vstack([k, *np.reshape(more, (-1, 3))]) for k, more in zip(own, starts, strict=True)]
-    centers, found = find_minima(lambda kpts: _edge_values(solve_bloch(sums, kpts).energies, n_filled), together, step, accuracy)
+    centers, found = find_minima(lambda kpts: _edge_values(solve_bloch(sums, kpts).energies, n_filled), together, steps, accuracy)
     return replace(
         gap,
         gap=float(found[0] + found[1]),

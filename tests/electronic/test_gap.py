@@ -146,7 +146,9 @@ def test_the_valley_that_is_second_on_the_mesh_may_be_the_lower_one():
     energies = solve_bloch(sums, mesh.kpts).energies
     coarse = find_band_gap(energies, mesh.kpts, 2)
     assert coarse.k_cbm[0] == pytest.approx(2 / 7)
-    gap = refine_band_gap(sums, coarse, (1 / 7, 0, 0), starts=find_edge_valleys(mesh, energies, 1), accuracy=1e-9)
+    gap = refine_band_gap(
+        sums, coarse, (1 / 7, 0, 0), starts=find_edge_valleys(mesh, energies, 1, np.array([[1, 0, 0]])), accuracy=1e-9
+    )
     assert gap.cbm == pytest.approx(1.9, abs=1e-8)
     assert gap.k_cbm[0] % 1 == pytest.approx(2 / 7 + 1 / 2, abs=1e-4)
     assert gap.vbm == pytest.approx(-2.0, abs=1e-8)
