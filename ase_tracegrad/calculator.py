@@ -70,7 +70,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         if potential is not None:
             # A new list: the class attribute is shared by every calculator.
             self.implemented_properties = [p for p in POTENTIAL if p in potential.implemented_properties]
-        self._sample: Sample | None = None
+        self._structure: ElectronicStructure | None = None
         self._fermi: tuple | None = None
         self._source = None
         self._energy_warning_given = False
@@ -149,7 +149,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     def _calculate_bands(self):
         if "eigenvalues" in self.results:
             return
-        structure = ElectronicStructure(self.sample(self.atoms))
+        structure = self.electronic_structure(self.atoms)
         mesh = structure.check_time_reversal(normalise_kpts(self.parameters["kpts"], self.atoms).mesh)
         energies = structure.energies(mesh.kpts, progress=True)
         fermi_level = self._fermi_level(self.atoms)
@@ -198,18 +198,22 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     def _own_mesh(self) -> KMesh:
         atoms = self._current_atoms(None)
         mesh = normalise_kpts(self.parameters["kpts"], atoms).mesh
-        return ElectronicStructure(self.sample(atoms)).check_time_reversal(mesh)
+        return self.electronic_structure(atoms).check_time_reversal(mesh)
 
     # -- real space ----------------------------------------------------------------------------
 
     def sample(self, atoms=None) -> Sample:
         """Structure, H(R) and S(R) together, predicted once per structure."""
+        return self.electronic_structure(atoms).sample
+
+    def electronic_structure(self, atoms=None) -> ElectronicStructure:
+        """What answers from H(R) and S(R); it and what it arranges are kept until the structure changes."""
         structure = Structure.from_atoms(self._current_atoms(atoms))
-        sample = self._sample
-        if sample is None or not _same(sample.structure, structure):
+        known = self._structure
+        if known is None or not _same(known.sample.structure, structure):
             # One assignment at the end: threads that share a calculator see a whole sample or the previous one.
-            self._sample = sample = predict_one(self.predictor, structure)
-        return sample
+            self._structure = known = ElectronicStructure(predict_one(self.predictor, structure))
+        return known
 
     def hamiltonian(self, atoms=None, *, symmetrized: bool = False) -> BlockMatrix:
         """H(R) in eV; symmetrized: its part that has the symmetry of the structure.
@@ -239,13 +243,13 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     def _fermi_level(self, atoms) -> float:
         kpts, width = self.parameters["fermi_kpts"], self.parameters["width"]
         mesh = self._mesh(kpts, self._checked_atoms(atoms), "fermi_kpts")
-        sample = self.sample(atoms)
+        structure = self.electronic_structure(atoms)
         if self._fermi is not None:
             known, known_kpts, known_width, level = self._fermi
-            if known is sample and known_width == width and equal(known_kpts, kpts):
+            if known is structure and known_width == width and equal(known_kpts, kpts):
                 return level
-        level = ElectronicStructure(sample).find_fermi_level(mesh, edges=special_points(atoms), width=width)
-        self._fermi = (sample, kpts, width, level)
+        level = structure.find_fermi_level(mesh, edges=special_points(atoms), width=width)
+        self._fermi = (structure, kpts, width, level)
         return level
 
     # -- state ---------------------------------------------------------------------------------
@@ -261,7 +265,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     def __deepcopy__(self, memo) -> "TraceGradCalculator":
         """A copy that shares the predictor and the predicted matrices, both immutable."""
-        shared = ("model", "_predictor", "_sample", "_fermi")
+        shared = ("model", "_predictor", "_structure", "_fermi")
         twin = self.__class__.__new__(self.__class__)
         memo[id(self)] = twin
         state = self.__dict__ | {"_source": None}

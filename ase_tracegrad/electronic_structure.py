@@ -8,16 +8,19 @@ from functools import cached_property
 
 import numpy as np
 
+from .blocks import BlockKey
+from .electronic.bloch import BlochSum
 from .electronic.dispersion import find_dispersive_axes
 from .electronic.dos import compute_dos, compute_dos_tetrahedron
-from .electronic.eigen import solve_bands
-from .electronic.gap import BandGap, find_band_gap, refine_band_gap
+from .electronic.eigen import solve_bloch
+from .electronic.extrema import find_neighbours
+from .electronic.gap import BandGap, find_band_gap, find_edge_valleys, refine_band_gap
 from .electronic.ghosts import GhostStateWarning, describe_ghost, find_lowest_orbital
 from .electronic.inversion import Inversion, find_inversion
 from .electronic.irreducible import reduce_by_time_reversal, reduce_mesh
 from .electronic.kmesh import KMesh
 from .electronic.occupations import compute_occupations, find_fermi_level
-from .electronic.projections import Population, compute_populations, group_orbitals, project_states
+from .electronic.projections import Population, compute_populations, group_orbitals, project_bonds, project_states
 from .io.sample import Sample
 from .symbols import symbol_of
 from .warn import warn_caller
@@ -81,20 +84,34 @@ class ElectronicStructure:
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
         """(K, n) eV at kpts (K, 3) fractional. GhostStateWarning, once per sample, if a state cannot be physical."""
-        h, s = self.sample.hamiltonian, self.sample.overlap
-        error = self._hamiltonian_error
-        inversion = self.inversion if len(kpts) * h.n_orbitals > INVERSION_ABOVE else None
-        energies = solve_bands(h, s, kpts, hamiltonian_error=error, inversion=inversion, progress=progress).energies
+        sums = self.sums(len(kpts))
+        energies = solve_bloch(sums, kpts, progress=progress).energies
         if self.sample not in _haunted:
-            ghost = describe_ghost(energies, np.asarray(kpts), self._lowest_orbital, error)
+            ghost = describe_ghost(energies, np.asarray(kpts), self._lowest_orbital, sums.hamiltonian_error)
             if ghost is not None:
                 _haunted.add(self.sample)
                 warn_caller(ghost, GhostStateWarning)
         return energies
 
-    @property
-    def _hamiltonian_error(self) -> float:
-        return self.sample.info.get("hamiltonian_error", 0.0)
+    def sums(self, n_kpts: int = 0) -> BlochSum:
+        """H and S as every quantity solves them, arranged once; real by inversion where that pays for so many k-points.
+
+        With the expected error of H in the sample's info, which may change at any time.
+        """
+        many = n_kpts * self.sample.hamiltonian.n_orbitals > INVERSION_ABOVE
+        return (self._real_sums if many else self._sums).with_error(self.sample.info.get("hamiltonian_error", 0.0))
+
+    @cached_property
+    def _sums(self) -> BlochSum:
+        return BlochSum(self.sample.hamiltonian, self.sample.overlap)
+
+    @cached_property
+    def _real_sums(self) -> BlochSum:
+        return self._sums.with_inversion(self.inversion)
+
+    def __getstate__(self) -> dict:
+        """The sample; what is arranged from it would only make copies and files large."""
+        return {"sample": self.sample}
 
     @cached_property
     def _lowest_orbital(self) -> float:
@@ -114,7 +131,7 @@ class ElectronicStructure:
         if mesh.size is None or len(mesh) < REDUCE_ABOVE:
             return mesh
         try:
-            return reduce_mesh(mesh, self.sample.hamiltonian, self.sample.overlap, self.sample.structure)
+            return reduce_mesh(mesh, self.sums(), self.sample.structure)
         except ValueError as error:
             logger.warning("k-points are not reduced by rotations: %s", error)
             return mesh
@@ -140,7 +157,7 @@ class ElectronicStructure:
         gap = find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
         if gap.n_filled is None:
             return counted
-        gap = self._follow_edges(gap, mesh, None)
+        gap = self._follow_edges(gap, mesh, energies, None)
         return (gap.vbm + gap.cbm) / 2 if gap.gap > TOUCHING else float(np.clip(counted, gap.cbm, gap.vbm))
 
     def find_band_gap(self, mesh: KMesh, *, edges=(), refine: bool | None = None, progress: bool = False) -> BandGap:
@@ -157,7 +174,7 @@ class ElectronicStructure:
         energies, points = self._solve_with(mesh.kpts, edges, progress)
         gap = find_band_gap(energies, points, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
         gap = replace(gap, periodic=bool(self.sample.structure.pbc.any()))
-        return self._follow_edges(gap, mesh, refine)
+        return self._follow_edges(gap, mesh, energies, refine)
 
     def compute_dos(self, mesh: KMesh, grid, *, width: float, progress: bool = False) -> np.ndarray:
         """States per eV and cell, both spins, at the energies ``grid`` (G,) eV; width: Gaussian sigma in eV, 0: tetrahedra."""
@@ -174,18 +191,29 @@ class ElectronicStructure:
         energies, shares, labels = self.project(mesh.kpts, by=by, method=method)
         return self._broaden(mesh, energies, grid, width, shares), labels
 
+    def compute_bond_dos(self, mesh: KMesh, grid, bonds: list[BlockKey], *, width: float) -> tuple[np.ndarray, np.ndarray]:
+        """COOP, states per eV and cell, and COHP, states per cell, of bonds (i, j, R): (B, G) each; width as in compute_dos.
+
+        Positive and negative where bonding, see projections.project_bonds; all bonds together hold the electrons and
+        the band energy.
+        """
+        _check_width(width)
+        mesh = self.check_time_reversal(mesh)
+        energies, norms, parts = project_bonds(self.sums(len(mesh.kpts)), mesh.kpts, bonds)
+        return self._broaden(mesh, energies, grid, width, norms), self._broaden(mesh, energies, grid, width, parts)
+
     def project(
         self, kpts, *, by: str, method: Population = "mulliken"
     ) -> tuple[np.ndarray, np.ndarray, tuple[dict[str, str], ...]]:
         """Energies (K, n) eV, the share (K, n, P) of each group of orbitals in each state, and the labels of the groups."""
         groups = self._group(by)
-        return *project_states(self.sample.hamiltonian, self.sample.overlap, kpts, groups, method=method), groups.labels
+        return *project_states(self.sums(len(kpts)), kpts, groups, method=method), groups.labels
 
     def compute_populations(self, mesh: KMesh, *, method: Population = "mulliken", width: float = 0.0) -> Populations:
         """Electrons and charge of each atom; width: Fermi-Dirac smearing in eV, at least SHARING_WIDTH."""
         mesh, width = self.check_time_reversal(mesh), max(width, SHARING_WIDTH)
-        h, s = self.sample.hamiltonian, self.sample.overlap
-        electrons = compute_populations(h, s, mesh, self.n_electrons, self._group("atom"), method=method, width=width)
+        sums = self.sums(len(mesh.full_kpts))
+        electrons = compute_populations(sums, mesh, self.n_electrons, self._group("atom"), method=method, width=width)
         valence = np.array([self.sample.basis.count_electrons(z[None]) for z in self.sample.structure.numbers])
         return Populations(electrons, valence - electrons, self._symbols, method)
 
@@ -212,15 +240,15 @@ class ElectronicStructure:
     def _smearing(self, width: float) -> dict:
         return {"spin_degeneracy": self.spin_degeneracy, "width": width, "method": "fermi-dirac" if width else "fixed"}
 
-    def _follow_edges(self, gap: BandGap, mesh: KMesh, refine: bool | None) -> BandGap:
-        """The gap at the extrema next to those found on a mesh; refine as in find_band_gap."""
-        hamiltonian = self.sample.hamiltonian
+    def _follow_edges(self, gap: BandGap, mesh: KMesh, energies: np.ndarray, refine: bool | None) -> BandGap:
+        """The gap at the extrema next to those found on a mesh, energies (K, n) there first; refine as in find_band_gap."""
         if refine is None:
-            refine = hamiltonian.n_orbitals <= REFINE_UP_TO
-        if mesh.size is None or not refine:
+            refine = self.sample.hamiltonian.n_orbitals <= REFINE_UP_TO
+        if mesh.size is None or not refine or gap.n_filled is None:
             return gap
-        step = self.dispersive / np.array(mesh.size)
-        return refine_band_gap(hamiltonian, self.sample.overlap, gap, step, hamiltonian_error=self._hamiltonian_error)
+        neighbours = find_neighbours(self.sample.structure.complete_cell, mesh.size, self.dispersive)
+        starts = find_edge_valleys(mesh, energies[: len(mesh)], gap.n_filled, neighbours)
+        return refine_band_gap(self.sums(), gap, neighbours / np.array(mesh.size), starts=starts)
 
     def _solve_with(self, kpts, edges, progress: bool) -> tuple[np.ndarray, np.ndarray]:
         """Energies at both lists in one call, so that all have the same number of bands.

@@ -14,7 +14,6 @@ from .electronic.kmesh import KMesh
 from .electronic.projections import Population, name_group
 from .electronic.symmetry import SymmetryReport, find_symmetry
 from .electronic_structure import ElectronicStructure, Populations
-from .io.sample import Sample
 from .kpoints import make_band_path, named_points, normalise_kpts, special_points
 from .structure import Structure
 
@@ -24,7 +23,7 @@ class ReciprocalSpace:
 
     parameters: Any
     predictor: Any
-    sample: Callable[..., Sample]
+    electronic_structure: Callable[..., ElectronicStructure]
     _current_atoms: Callable[..., Any]
     _fermi_level: Callable[..., float]
 
@@ -63,7 +62,7 @@ class ReciprocalSpace:
         atoms = self._checked_atoms(atoms)
         mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
         fermi_level = self._fermi_level(atoms)
-        weights = ElectronicStructure(self.sample(atoms)).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
+        weights = self.electronic_structure(atoms).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
         return GridDOSData(grid, weights, info=_dos_info("DOS", fermi_level))
 
     def projected_dos(
@@ -77,7 +76,7 @@ class ReciprocalSpace:
         atoms = self._checked_atoms(atoms)
         mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
         fermi_level = self._fermi_level(atoms)
-        structure = ElectronicStructure(self.sample(atoms))
+        structure = self.electronic_structure(atoms)
         parts, labels = structure.compute_projected_dos(mesh, grid + fermi_level, by=by, method=method, width=width)
         rows = zip(parts, labels, strict=True)
         return GridDOSCollection(
@@ -92,7 +91,7 @@ class ReciprocalSpace:
         """
         atoms = self._checked_atoms(atoms)
         mesh = normalise_kpts(self.parameters["kpts"] if kpts is None else kpts, atoms).mesh
-        structure = ElectronicStructure(self.sample(atoms))
+        structure = self.electronic_structure(atoms)
         gap = structure.find_band_gap(mesh, edges=special_points(atoms), refine=refine, progress=progress)
         return gap.with_names(named_points(atoms))
 
@@ -100,7 +99,7 @@ class ReciprocalSpace:
         """Electrons and charge of each atom, by Mulliken or Loewdin; kpts: a mesh, by default that of the Fermi level."""
         atoms = self._checked_atoms(atoms)
         mesh = self._mesh(self.parameters["fermi_kpts"] if kpts is None else kpts, atoms, "the kpts of populations")
-        structure = ElectronicStructure(self.sample(atoms))
+        structure = self.electronic_structure(atoms)
         return structure.compute_populations(mesh, method=method, width=self.parameters["width"])
 
     def symmetry_report(self, *, tolerance: float = 1e-4, atoms=None) -> SymmetryReport:
@@ -110,17 +109,8 @@ class ReciprocalSpace:
         Fermi level, at the special points of the lattice; time reversal counts as a symmetry (no magnetism).
         """
         atoms = self._current_atoms(atoms)
-        sample = self.sample(atoms)
-        errors = [figures["mae_all"] for figures in self.predictor.card.errors.values() if "mae_all" in figures]
-        report = find_symmetry(
-            sample.hamiltonian,
-            sample.overlap,
-            sample.structure,
-            kpts=special_points(atoms),
-            below=self._fermi_level(atoms) + 5.0,
-            tolerance=tolerance,
-            expected_error=1e-3 * max(errors) if errors else None,
-        )
+        structure, points, below = self.electronic_structure(atoms), special_points(atoms), self._fermi_level(atoms) + 5.0
+        report = find_symmetry(structure.sums(), structure.sample.structure, kpts=points, below=below, tolerance=tolerance)
         return report.with_names(named_points(atoms))
 
     def _checked_atoms(self, atoms):
@@ -130,7 +120,7 @@ class ReciprocalSpace:
         return atoms
 
     def _along(self, path, npoints: int | None, atoms):
-        structure = ElectronicStructure(self.sample(atoms))
+        structure = self.electronic_structure(atoms)
         own = normalise_kpts(self.parameters["kpts"], atoms).path if path is None and npoints is None else None
         return structure, own or make_band_path(atoms, path, npoints, dispersive=structure.dispersive)
 

@@ -128,7 +128,7 @@ def measure_irreducible(n: int = 40, repeats: int = 3) -> dict:
     theirs.finalize()
 
     def solve():
-        mesh = reduce_mesh(make_mesh((n, n, 1), gamma=True), h, s, structure)
+        mesh = reduce_mesh(make_mesh((n, n, 1), gamma=True), BlochSum(h, s), structure)
         return mesh, solve_bands(h, s, mesh.kpts).energies
 
     our_seconds, (mesh, ours) = fastest(solve, repeats)

@@ -10,6 +10,7 @@ import pytest
 from ase.build import bulk, graphene
 
 from ase_tracegrad import TraceGradCalculator
+from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic_structure import ElectronicStructure
 from tests.calculator_cases import EMBEDDED, every_case, make_atoms, needs_embedded, no_energy_warning
@@ -37,6 +38,31 @@ def test_every_change_of_the_atoms_is_noticed(change):
     fresh = atoms.copy()
     fresh.calc = TraceGradCalculator(atoms.calc.predictor, kpts=(4, 4, 4))
     assert np.allclose(fresh.calc.get_eigenvalues(0), after)
+
+
+def test_matrices_are_arranged_once_per_structure(monkeypatch):
+    arranged: list = []
+    check = BlochSum.__post_init__
+    monkeypatch.setattr(BlochSum, "__post_init__", lambda self: arranged.append(1) or check(self))
+    atoms, _ = make_atoms("silicon", kpts=(2, 2, 2), fermi_kpts=(2, 2, 2))
+    calc = atoms.calc
+    calc.get_eigenvalues(0)
+    calc.band_structure("LGX", 10, progress=False)
+    calc.band_gap(progress=False)
+    calc.dos(progress=False)
+    calc.projected_dos()
+    calc.populations()
+    twin = copy.deepcopy(calc)
+    twin.set(kpts=(1, 1, 1))
+    twin.get_eigenvalues(0)
+    assert len(arranged) == 1
+    stored = pickle.dumps(calc.electronic_structure())
+    assert len(stored) < 1.1 * len(pickle.dumps(calc.sample())), "what is arranged does not travel"
+    assert pickle.loads(stored).sums().n_orbitals == 8
+    del arranged[:]
+    atoms.positions[0, 0] += 0.05
+    calc.get_eigenvalues(0)
+    assert len(arranged) == 1
 
 
 FERMI_MESHES = [
@@ -144,7 +170,7 @@ def test_asking_twice_diagonalises_once(monkeypatch):
     atoms, _ = make_atoms("silicon")
     atoms.get_potential_energy()
     solved = []
-    monkeypatch.setattr("ase_tracegrad.electronic_structure.solve_bands", lambda *_, **__: solved.append(1))
+    monkeypatch.setattr("ase_tracegrad.electronic_structure.solve_bloch", lambda *_, **__: solved.append(1))
     atoms.get_potential_energy()
     atoms.calc.get_eigenvalues(0)
     atoms.calc.get_fermi_level()

@@ -114,6 +114,23 @@ def test_irreducible_points_change_nothing():
     assert structure.find_band_gap(mesh, refine=False).gap == pytest.approx(expected.gap, abs=1e-9)
 
 
+@pytest.mark.parametrize("width", [0.1, 0.0])
+def test_bonds_hold_electrons_and_band_energy(width):
+    """Below the Fermi level all COOP add up to the electrons, all COHP to the band energy; Si's bonds are bonding."""
+    atoms, _ = make_atoms("silicon")
+    structure = ElectronicStructure(atoms.calc.sample())
+    mesh = make_mesh((4, 4, 4))
+    level, index = structure.find_fermi_level(mesh), structure.sample.overlap.index
+    once = [(i, j, r) for i, j, r in index if (i, j, r) <= (j, i, tuple(-x for x in r))]
+    grid = np.linspace(level - 40, level, 4001)
+    coop, cohp = structure.compute_bond_dos(mesh, grid, once, width=width)
+    energies = structure.energies(mesh.kpts)
+    assert np.trapezoid(coop.sum(axis=0), grid) == pytest.approx(8.0, abs=1e-2)
+    assert np.trapezoid(cohp.sum(axis=0), grid) == pytest.approx(2 * mesh.weights @ energies[:, :4].sum(axis=1), rel=5e-3)
+    bond = once.index((0, 1, (0, 0, 0)))
+    assert np.trapezoid(coop[bond], grid) > 0 > np.trapezoid(cohp[bond], grid)
+
+
 def test_a_matrix_without_the_symmetry_is_solved_on_the_full_mesh(caplog):
     atoms, _ = make_atoms("silicon")
     sample = atoms.calc.sample()

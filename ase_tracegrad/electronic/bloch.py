@@ -1,5 +1,6 @@
 """BlochSum: H(k) and S(k) of many k-points at once, and their derivatives with respect to k."""
 
+import copy
 import logging
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ from scipy import sparse
 
 from ..blocks import BlockMatrix
 from .inversion import Inversion, RealOrbitals
+from .lattice_sum import LatticeSum
 
 logger = logging.getLogger(__name__)
 
@@ -18,11 +20,10 @@ HERMITICITY_TOLERANCE = 1e-5
 # Largest element by which H (eV) and S may break inversion where it is used. Energies change by the square of it over
 # their distances, at a touching point by no more than it.
 INVERSION_TOLERANCE = {"Hamiltonian": 1e-5, "overlap": 1e-6}
-# Above this share of elements that are stored, a dense matrix product over all R is faster than a sparse one.
-DENSE_ABOVE = 0.2
-DENSE_LIMIT = 2**26  # numbers
-# Up to this many orbitals the stored elements of M(k) are found by marking them in a full matrix, above by sorting.
-SORT_ABOVE = 4096
+# Modes of S are dropped below hamiltonian_error / ENERGY_SCALE, so that what the error of H is amplified
+# to stays below the energies of interest; never below the rounding of S itself.
+ENERGY_SCALE = 4.0  # eV
+SMALLEST_THRESHOLD = 1e-10
 
 
 class BlochError(ValueError):
@@ -34,21 +35,22 @@ class BlochSum:
     """H(R) and S(R), checked and arranged for fast sums over R.
 
     hamiltonian in eV; overlap dimensionless, None for orthonormal orbitals. The overlap of a
-    spinor Hamiltonian may be spinless; it then acts on both spin components alike.
-    inversion: where given, the matrices real at every k are built as well, unless H or S do not obey it; then
-    real_orbitals is None and the reason is logged.
-    Raises BlochError for different layouts, numbers that are not finite, or a matrix that is not Hermitian.
+    spinor Hamiltonian may be spinless; it then acts on both spin components alike. hamiltonian_error: expected error
+    of H in eV (a model card gives it); all that is solved from one BlochSum drops the same modes of S, below ``threshold``.
+    Raises BlochError for different layouts, numbers that are not finite, or a matrix that is not Hermitian;
+    ValueError for an error that is negative.
     """
 
     hamiltonian: BlockMatrix
     overlap: BlockMatrix | None = None
-    inversion: Inversion | None = None
+    hamiltonian_error: float = 0.0
     real_orbitals: RealOrbitals | None = field(default=None, init=False, repr=False)
-    _patterns: dict[str, "_Pattern"] = field(default_factory=dict, init=False, repr=False)
-    _real_patterns: dict[str, "_Pattern"] = field(default_factory=dict, init=False, repr=False)
+    _sums: dict[str, LatticeSum] = field(default_factory=dict, init=False, repr=False)
+    _real_sums: dict[str, LatticeSum] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
         h, s = self.hamiltonian, self.overlap
+        _check_error(self.hamiltonian_error)
         if h.n_orbitals == 0:
             raise BlochError("the Hamiltonian has no orbitals")
         if s is not None and s.layout.shells != h.layout.shells:
@@ -61,10 +63,35 @@ class BlochSum:
         for name, matrix in (("Hamiltonian", h), ("overlap", s)):
             if matrix is not None:
                 _check_finite(name, matrix)
-                self._patterns[name] = _Pattern.of(matrix)
-                _check_hermitian(name, self._patterns[name].sum(np.array([GENERIC_KPT]))[0])
-        if self.inversion is not None:
-            self._arrange_real(self.inversion)
+                self._sums[name] = LatticeSum.of(matrix)
+                _check_hermitian(name, self._sums[name].sum(np.array([GENERIC_KPT]))[0])
+
+    def with_inversion(self, inversion: Inversion | None) -> "BlochSum":
+        """The same, with the matrices real at every k as well, unless H or S do not obey inversion (the reason is logged)."""
+        if inversion is None:
+            return self
+        twin = copy.copy(self)
+        object.__setattr__(twin, "_real_sums", {})
+        twin._arrange_real(inversion)
+        return twin
+
+    def with_error(self, hamiltonian_error: float) -> "BlochSum":
+        """The same with another expected error of H, without arranging anything again."""
+        twin = copy.copy(self)
+        object.__setattr__(twin, "hamiltonian_error", _check_error(hamiltonian_error))
+        return twin
+
+    @property
+    def threshold(self) -> float:
+        """Modes of S(k) with a smaller eigenvalue are dropped."""
+        return max(self.hamiltonian_error / ENERGY_SCALE, SMALLEST_THRESHOLD)
+
+    @property
+    def complete_overlap(self) -> BlockMatrix:
+        """S(R), also of orthonormal orbitals."""
+        layout = self.hamiltonian.layout
+        unit = {(i, i, (0, 0, 0)): np.eye(n) for i, n in enumerate(layout.sizes)}
+        return BlockMatrix.from_blocks(layout, unit) if self.overlap is None else self.overlap
 
     @property
     def n_orbitals(self) -> int:
@@ -79,8 +106,8 @@ class BlochSum:
     def build(self, kpts) -> tuple[np.ndarray, np.ndarray | None]:
         """H(k) and S(k) at kpts (K, 3), each (K, N, N) complex128; S is None for orthonormal orbitals."""
         kpts = check_kpts(kpts)
-        h = self._patterns["Hamiltonian"].sum(kpts)
-        return h, None if self.overlap is None else self._spread(self._patterns["overlap"].sum(kpts))
+        h = self._sums["Hamiltonian"].sum(kpts)
+        return h, None if self.overlap is None else self._spread(self._sums["overlap"].sum(kpts))
 
     def is_real_at(self, kpts: np.ndarray) -> np.ndarray:
         """(K,) bool: by inversion everywhere; else where 2k is a reciprocal vector, since all phases are +-1 there."""
@@ -93,7 +120,7 @@ class BlochSum:
         the real_orbitals."""
         kpts, orbitals = check_kpts(kpts), self.real_orbitals
         if orbitals is not None:
-            built = [orbitals.make_real(pattern.sum(kpts)) for pattern in self._real_patterns.values()]
+            built = [orbitals.make_real(pattern.sum(kpts)) for pattern in self._real_sums.values()]
             return built[0], built[1] if len(built) > 1 else None
         h, s = self.build(kpts)
         if not self.is_real_at(kpts).all():
@@ -109,10 +136,10 @@ class BlochSum:
         for name, matrix in (("Hamiltonian", self.hamiltonian), ("overlap", self.overlap)):
             if matrix is None:
                 continue
-            pattern = self._real_patterns[name] = _Pattern.of_rows(matrix, orbitals)
+            pattern = self._real_sums[name] = LatticeSum.of_rows(matrix, orbitals)
             half = orbitals.restore(orbitals.make_real(pattern.sum(kpts)), kpts)  # U M', and then (U (U M')^+)^+
             back = orbitals.restore(half.conj().swapaxes(1, 2), kpts).conj().swapaxes(1, 2)
-            residual = float(np.abs(back - self._patterns[name].sum(kpts)).max())
+            residual = float(np.abs(back - self._sums[name].sum(kpts)).max())
             if residual > INVERSION_TOLERANCE[name]:
                 logger.info("inversion is not used: the %s(k) that it makes real differs by %.2g", name, residual)
                 return
@@ -121,10 +148,10 @@ class BlochSum:
     def build_sparse(self, kpt) -> tuple[sparse.csc_array, sparse.csc_array]:
         """H(k) and S(k) at one k-point (3,) as sparse matrices; S is the identity for orthonormal orbitals."""
         kpts = check_kpts(kpt)[:1]
-        h = self._patterns["Hamiltonian"].sum_sparse(kpts)
+        h = self._sums["Hamiltonian"].sum_sparse(kpts)
         if self.overlap is None:
             return h, sparse.eye_array(self.n_orbitals, format="csc")
-        s = self._patterns["overlap"].sum_sparse(kpts)
+        s = self._sums["overlap"].sum_sparse(kpts)
         return h, s if s.shape == h.shape else sparse.block_diag([s, s], format="csc")
 
     def derivative(self, kpts, cell, order: int = 1) -> tuple[np.ndarray, np.ndarray | None]:
@@ -133,10 +160,12 @@ class BlochSum:
         dM/dk = sum_R i R exp(i k.R) M(R) with R = shift @ cell (cell: (3, 3) Angstrom, rows).
         """
         kpts = check_kpts(kpts)
-        h = self._patterns["Hamiltonian"].derivative(kpts, cell, order)
+        if np.shape(cell) != (3, 3):
+            raise ValueError(f"expected the cell as three rows (3, 3) in Angstrom, found shape {np.shape(cell)}")
+        h = self._sums["Hamiltonian"].derivative(kpts, cell, order)
         if self.overlap is None:
             return h, None
-        s = self._patterns["overlap"].derivative(kpts, cell, order)
+        s = self._sums["overlap"].derivative(kpts, cell, order)
         spread = self._spread(s.reshape(-1, *s.shape[-2:]))
         return h, spread.reshape(*s.shape[:-2], *spread.shape[-2:])
 
@@ -150,95 +179,10 @@ class BlochSum:
         return out
 
 
-class _Pattern:
-    """Some rows of M(R) as a matrix (elements x cells), so that M(k) = matrix @ phases for all k in one product.
-
-    shape (R, N); elements: places row * N + column of ``values``; cell_of: number in ``cells`` (C, 3) of each.
-    """
-
-    def __init__(self, shape: tuple[int, int], elements: np.ndarray, cell_of: np.ndarray, cells: np.ndarray, values: np.ndarray):
-        self.shape, self.cells = shape, cells
-        size, n_cells = shape[0] * shape[1], len(cells)
-        self.positions: np.ndarray | None = None
-        if len(elements) > DENSE_ABOVE * size * n_cells and size * n_cells < DENSE_LIMIT:
-            # Written cell by cell, so that the rows of a block stay together in memory.
-            by_cell = np.zeros(n_cells * size, dtype=values.dtype)
-            by_cell[cell_of * size + elements] = values
-            self.matrix = by_cell.reshape(n_cells, size).T
-        else:
-            self.positions, row = np.unique(elements, return_inverse=True) if shape[1] > SORT_ABOVE else _mark(elements, size)
-            self.matrix = sparse.csr_array((values, (row, cell_of)), shape=(len(self.positions), n_cells))
-
-    @classmethod
-    def of(cls, matrix: BlockMatrix) -> "_Pattern":
-        n = matrix.n_orbitals
-        return cls((n, n), *_arrange_elements(matrix, np.arange(n), matrix.shifts), matrix.values)
-
-    @classmethod
-    def of_rows(cls, matrix: BlockMatrix, orbitals: RealOrbitals) -> "_Pattern":
-        """The rows and the order of the orbitals that make M(k) real, with their phases and signs."""
-        shape = (orbitals.n_rows, matrix.n_orbitals)
-        of_atoms = orbitals.cells[matrix.layout.offsets[:-1]]
-        # Twice the cells are integers.
-        doubled = np.rint(2 * (matrix.shifts + of_atoms[matrix.pairs[:, 0]] - of_atoms[matrix.pairs[:, 1]])).astype(int)
-        elements, cell_of, cells = _arrange_elements(matrix, orbitals.places, doubled)
-        keep = elements < shape[0] * shape[1]
-        elements = elements[keep]
-        return cls(shape, elements, cell_of[keep], cells / 2, matrix.values[keep] * orbitals.signs[elements % shape[1]])
-
-    def sum(self, kpts: np.ndarray) -> np.ndarray:
-        return self._apply(np.exp(2j * np.pi * (self.cells @ kpts.T)))
-
-    def sum_sparse(self, kpts: np.ndarray) -> sparse.csc_array:
-        values = (self.matrix @ np.exp(2j * np.pi * (self.cells @ kpts[0]))).ravel()
-        positions = np.arange(self.shape[0] * self.shape[1]) if self.positions is None else self.positions
-        return sparse.csc_array((values, np.divmod(positions, self.shape[1])), shape=self.shape)
-
-    def derivative(self, kpts: np.ndarray, cell, order: int) -> np.ndarray:
-        vectors = 1j * (self.cells @ np.asarray(cell, dtype=float))
-        factors = vectors.T if order == 1 else np.einsum("ca,cb->abc", vectors, vectors)
-        phases = np.exp(2j * np.pi * (self.cells @ kpts.T))
-        parts = [self._apply(factor[:, None] * phases) for factor in factors.reshape(-1, len(vectors))]
-        return np.stack(parts).reshape(*factors.shape[:-1], len(kpts), *self.shape)
-
-    def _apply(self, phases: np.ndarray) -> np.ndarray:
-        """phases (cells, K) -> (K, R, N). A real matrix multiplies real and imaginary parts side by side."""
-        n_kpts = phases.shape[1]
-        if np.iscomplexobj(self.matrix):
-            values = self.matrix @ phases
-        else:
-            values = (self.matrix @ np.ascontiguousarray(phases).view(float)).view(complex)
-        if self.positions is None:
-            return np.ascontiguousarray(values.T).reshape(n_kpts, *self.shape)
-        out = np.zeros((n_kpts, self.shape[0] * self.shape[1]), dtype=complex)
-        out[:, self.positions] = values.T
-        return out.reshape(n_kpts, *self.shape)
-
-
-def _arrange_elements(matrix: BlockMatrix, places: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each stored number: its place row * N + column in M(k), the number of its cell; and the different cells (C, 3).
-
-    places (N,): row and column of each orbital; cells (B, 3): of each block.
-    """
-    cells, cell_of = np.unique(cells, axis=0, return_inverse=True)
-    starts, sizes = matrix.layout.offsets[matrix.pairs], matrix.layout.sizes[matrix.pairs]
-    spins = matrix.layout.total * np.arange(matrix.n_spin)
-    elements = np.empty(matrix.offsets[-1], dtype=np.int64)
-    for shape in np.unique(sizes, axis=0):
-        members = np.nonzero((sizes == shape).all(axis=1))[0]
-        within = [(spins[:, None] + np.arange(n)).ravel() for n in shape]
-        rows, columns = (places[starts[members, side, None] + within[side]] for side in range(2))
-        elements[matrix.offsets[members][:, None] + np.arange(len(within[0]) * len(within[1]))] = (
-            rows[:, :, None] * matrix.n_orbitals + columns[:, None, :]
-        ).reshape(len(members), -1)
-    return elements, np.repeat(cell_of.ravel(), np.diff(matrix.offsets)), cells
-
-
-def _mark(elements: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """np.unique(elements, return_inverse=True) for numbers below ``size``, without a sort."""
-    present = np.zeros(size, dtype=bool)
-    present[elements] = True
-    return np.nonzero(present)[0], np.cumsum(present)[elements] - 1
+def _check_error(error: float) -> float:
+    if not (np.isfinite(error) and error >= 0):
+        raise ValueError(f"hamiltonian_error is an energy in eV, not negative; found {error}")
+    return error
 
 
 def _check_finite(name: str, matrix: BlockMatrix):

@@ -1,5 +1,6 @@
 """solve_bands: H(k) c = E S(k) c for many k-points, all states, in float64 and complex128."""
 
+import logging
 import time
 from dataclasses import dataclass, replace
 
@@ -10,15 +11,14 @@ from tqdm.auto import tqdm
 from ..blocks import BlockMatrix
 from .bloch import BlochError, BlochSum, check_kpts
 from .dense import DenseLibrary, IndefiniteOverlap, StatesAtK, TorchLibrary, VerifiedLibrary, solve_chunk
+from .estimate import estimate_bands
 from .inversion import Inversion
 from .mkl import Mkl, find_mkl, require_mkl
 from .resources import THIS_MACHINE, Machine, plan_chunks
 from .threads import run_in_threads
 
-# Modes of S are dropped below hamiltonian_error / ENERGY_SCALE, so that what the error of H is amplified
-# to stays below the energies of interest; never below the rounding of S itself.
-ENERGY_SCALE = 4.0  # eV
-SMALLEST_THRESHOLD = 1e-10
+logger = logging.getLogger(__name__)
+
 BLAS_THREADS_ABOVE = 1000  # orbitals
 # Below, torch's loop over a batch costs less than one call of MKL after the other.
 MKL_ABOVE = 64  # orbitals
@@ -91,14 +91,8 @@ def solve_bands(
     library and device. Raises BlochError for matrices that are not Hermitian, do not fit together, hold NaN
     or are no overlap; ProblemTooLargeError if the memory does not suffice; MklNotInstalledError.
     """
-    return solve_bloch(
-        BlochSum(hamiltonian, overlap, inversion),
-        kpts,
-        eigenvectors=eigenvectors,
-        hamiltonian_error=hamiltonian_error,
-        machine=machine,
-        progress=progress,
-    )
+    sums = BlochSum(hamiltonian, overlap, hamiltonian_error).with_inversion(inversion)
+    return solve_bloch(sums, kpts, eigenvectors=eigenvectors, machine=machine, progress=progress)
 
 
 def solve_bloch(
@@ -106,40 +100,43 @@ def solve_bloch(
     kpts,
     *,
     eigenvectors: bool = False,
-    hamiltonian_error: float = 0.0,
     machine: Machine = THIS_MACHINE,
     progress: bool = False,
 ) -> Solution:
     """solve_bands for matrices that were checked and arranged before: saves that work when called again and again."""
     kpts = check_kpts(kpts)
-    if not (np.isfinite(hamiltonian_error) and hamiltonian_error >= 0):
-        raise ValueError(f"hamiltonian_error is an energy in eV, not negative; found {hamiltonian_error}")
-    threshold = max(hamiltonian_error / ENERGY_SCALE, SMALLEST_THRESHOLD)
     real = sums.is_real_at(kpts)
     card = torch.cuda.mem_get_info(machine.device)[0] if torch.device(machine.device).type == "cuda" else None
     workers, size = plan_chunks(sums.n_orbitals, len(kpts), machine, eigenvectors=eigenvectors, card_memory=card)
     # Workers that would idle lend their cores to BLAS, which can use them for large matrices only.
     blas_threads = machine.cores // workers if sums.n_orbitals > BLAS_THREADS_ABOVE else 1
     library = choose_library(sums.n_orbitals, machine, blas_threads)
+    route = _name_route(library)
+    estimate = estimate_bands(
+        route, sums, kpts, vectors=eigenvectors, workers=workers, chunk=size, blas_threads=1 if route == "MKL" else blas_threads
+    )
+    if estimate is not None:
+        logger.info("%d k-points of %d orbitals, %s", len(kpts), sums.n_orbitals, estimate)
     chunks = [part for group in (np.nonzero(real)[0], np.nonzero(~real)[0]) for part in _split(group, size)]
     start = time.perf_counter()
 
     def solve(chunk: np.ndarray) -> list[StatesAtK]:
-        return _solve_at(sums, kpts[chunk], library, eigenvectors, threshold)
+        return _solve_at(sums, kpts[chunk], library, eigenvectors)
 
     results: dict[int, StatesAtK] = {}
-    with tqdm(total=len(kpts), desc="k-points", delay=2, disable=None if progress else True) as bar:
+    about = "k-points" if estimate is None else f"k-points, about {estimate.seconds:.0f} s"
+    with tqdm(total=len(kpts), desc=about, delay=2, disable=None if progress else True) as bar:
         for chunk, solved in zip(chunks, run_in_threads(solve, chunks, workers, blas_threads), strict=True):
             results.update(zip(chunk.tolist(), solved, strict=True))
             bar.update(len(chunk))
     ordered = [results[k] for k in range(len(kpts))]
     report = SolveReport(
-        route=_name_route(library) + (", inversion" if sums.real_orbitals is not None else ""),
+        route=route + (", inversion" if sums.real_orbitals is not None else ""),
         n_orbitals=sums.n_orbitals,
         threads=workers * (1 if isinstance(library, Mkl) else blas_threads),
         seconds=time.perf_counter() - start,
         n_real=int(real.sum()),
-        threshold=threshold,
+        threshold=sums.threshold,
         smallest_overlap=np.array([r.smallest_overlap for r in ordered]),
         dropped=np.array([r.dropped for r in ordered]),
         redone=library.redone if isinstance(library, VerifiedLibrary) else 0,
@@ -147,11 +144,11 @@ def solve_bloch(
     return _collect(ordered, report)
 
 
-def _solve_at(sums: BlochSum, kpts: np.ndarray, library: DenseLibrary, vectors: bool, threshold: float) -> list[StatesAtK]:
+def _solve_at(sums: BlochSum, kpts: np.ndarray, library: DenseLibrary, vectors: bool) -> list[StatesAtK]:
     """The states at kpts, where H(k) is real at all or at none."""
     h, s = sums.build_simplest(kpts)
     try:
-        states = solve_chunk(library, h, s, vectors, threshold)
+        states = solve_chunk(library, h, s, vectors, sums.threshold)
     except IndefiniteOverlap as found:
         raise BlochError(
             f"S(k) at k = {kpts[found.index].tolist()} has the eigenvalue {found.eigenvalue:.2e}: it is not positive "

@@ -11,7 +11,10 @@ from scipy.sparse import csc_array
 from ..basis import OrbitalLayout
 from ..blocks import BlockMatrix
 from .bloch import BlochSum
+from .dense import TorchLibrary, solve_chunk
+from .mkl import require_mkl
 from .nearest import solve_nearest
+from .resources import MATRICES_VALUES, MATRICES_VECTORS
 from .threads import limit_blas_threads
 from .window import open_factorizer, solve_around
 
@@ -19,6 +22,9 @@ DENSE_SIZE = 320  # orbitals
 LATTICE, PER_SITE, MEASURED_STATES = 9, 8, 10  # sites along both axes, orbitals on each, of the sparse matrix that is measured
 # Steps of the Lanczos iteration for n states: one and a half bases of 2 n + 1 vectors, as scipy's eigsh chooses them.
 STEPS = 1.5
+# Seconds per N^3 and per k-point that no machine exceeds by much: what is shorter by them is not measured first.
+GENEROUS = 2e-9, 1e-5
+WORTH_SAYING = 2.0  # seconds
 # Atoms whose elimination is counted in seconds.
 COUNTED_ATOMS = 4000
 
@@ -33,6 +39,28 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.route}: about {self.seconds:.2g} s and {self.memory / 2**30:.2g} GiB"
+
+
+def estimate_bands(
+    route: str, sums: BlochSum, kpts: np.ndarray, *, vectors: bool, workers: int, chunk: int, blas_threads: int
+) -> Estimate | None:
+    """Of eigen.solve_bloch at kpts (K, 3) by ``chunk`` of them in each of ``workers``; None if it takes less than two seconds.
+
+    route: "MKL" or "torch" on the processor; nothing is known of graphics cards before they have started.
+    """
+    n, n_real = sums.n_orbitals, int(sums.is_real_at(kpts).sum())
+    if route not in ("MKL", "torch") or (GENEROUS[0] * n**3 + GENEROUS[1]) * len(kpts) / workers < WORTH_SAYING:
+        return None
+    seconds = len(kpts) * (_time(lambda: sums.build_simplest(kpts[:chunk]), 1) / len(kpts[:chunk]) if n < DENSE_SIZE else 0.0)
+    for count, real in ((n_real, True), (len(kpts) - n_real, False)):
+        if count:
+            size = min(n, DENSE_SIZE)
+            measured = measure_chunk(route, size, chunk if size == n else 1, real, vectors)
+            seconds += count * measured * (n / size) ** 3
+    matrices = MATRICES_VECTORS if vectors else MATRICES_VALUES
+    memory = 16.0 * n**2 * (matrices * workers * chunk + (len(kpts) if vectors else 0)) + 8.0 * n * len(kpts)
+    estimate = Estimate(route, seconds / (workers * blas_threads), memory)
+    return estimate if estimate.seconds > WORTH_SAYING else None
 
 
 def estimate_dense(sums: BlochSum, n_kpts: int, workers: int) -> Estimate:
@@ -89,6 +117,16 @@ def measure_dense(real: bool) -> float:
 
 
 @cache
+def measure_chunk(route: str, n: int, count: int, real: bool, vectors: bool) -> float:
+    """Seconds per k-point of dense.solve_chunk with ``count`` matrices of n x n at a time."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(count, n, n)) + (0 if real else 1j * rng.normal(size=(count, n, n)))
+    h, s = a + a.conj().swapaxes(1, 2), a @ a.conj().swapaxes(1, 2) / n + np.eye(n)
+    library = require_mkl() if route == "MKL" else TorchLibrary()
+    return _time(lambda: solve_chunk(library, h.copy(), s.copy(), vectors, 0.0)) / count
+
+
+@cache
 def measure_window(library: str) -> tuple[float, float]:
     """Seconds per multiplication of the factorization, and of a Lanczos step per number in factor and matrix."""
     (h, s), (stored, multiplications, elements) = _lattice()
@@ -117,7 +155,7 @@ def _lattice() -> tuple[tuple[csc_array, csc_array], tuple[float, float, float]]
 
 
 def _time(call: Callable, repeats: int = 2) -> float:
-    """Least seconds of a few calls, after one that does not count, of one core that nobody else uses."""
+    """Least seconds of a few calls, after one that does not count, on one core that nobody else uses."""
     seconds = []
     with limit_blas_threads(1):
         call()

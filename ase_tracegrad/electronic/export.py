@@ -1,6 +1,5 @@
 """H(R) and S(R) for other programs: sisl as they are; PythTB, TBmodels, WannierBerri and wannier90 files orthonormal."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +8,10 @@ from scipy import sparse
 
 from ..basis import OrbitalLayout
 from ..blocks import BlockMatrix
+from ..replace_file import replace_text
 from ..structure import Structure
 from ..symbols import symbol_of
-from .bloch import BlochSum
+from .bloch import SMALLEST_THRESHOLD, BlochError, BlochSum
 from .kmesh import check_mesh_size, make_mesh
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def to_sisl(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: St
     except ImportError:
         raise ImportError("this needs the package sisl: pip install sisl") from None
 
+    _check_atoms(hamiltonian, structure)
     shifts = np.vstack([m.shifts for m in (hamiltonian, overlap) if m is not None])
     reach = float(max(m.distances(structure.positions, structure.cell).max() for m in (hamiltonian, overlap) if m is not None))
     atoms = [
@@ -94,6 +95,11 @@ def _orthogonal_hamiltonian(sums: BlochSum, kpts: np.ndarray) -> np.ndarray:
     if s is None:
         return h
     eigenvalues, modes = np.linalg.eigh(s)
+    if eigenvalues.min() < SMALLEST_THRESHOLD:
+        raise BlochError(
+            f"S(k) has the eigenvalue {eigenvalues.min():.1e}: its orbitals are not independent, and no orthonormal ones "
+            "can be made of them; take fewer orbitals, or check that S is complete and belongs to this structure"
+        )
     root = (modes / np.sqrt(eigenvalues)[:, None, :]) @ modes.conj().transpose(0, 2, 1)
     return root @ h @ root
 
@@ -152,6 +158,7 @@ def to_wannierberri(
 
 def orbital_centres(hamiltonian: BlockMatrix, structure: Structure) -> np.ndarray:
     """(N, 3) Angstrom: the atom of each row of H(k)."""
+    _check_atoms(hamiltonian, structure)
     return np.tile(np.repeat(structure.positions, hamiltonian.layout.sizes, axis=0), (hamiltonian.n_spin, 1))
 
 
@@ -206,10 +213,13 @@ def write_wannier90_hr(path, hamiltonian: BlockMatrix, comment: str = "orthonorm
             lines += [
                 f"{head}{r + 1:5d}{column + 1:5d}{matrix[r, column].real:20.12f}{matrix[r, column].imag:20.12f}" for r in range(n)
             ]
-    _write_lines(Path(path), lines)
+    _write_lines(path, lines)
 
 
-def _write_lines(path: Path, lines: list[str]):
-    part = path.with_name(path.name + ".part")
-    part.write_text("\n".join(lines) + "\n")
-    os.replace(part, path)
+def _check_atoms(hamiltonian: BlockMatrix, structure: Structure):
+    if len(structure) != hamiltonian.layout.n_atoms:
+        raise ValueError(f"the structure has {len(structure)} atoms, the Hamiltonian {hamiltonian.layout.n_atoms}")
+
+
+def _write_lines(path, lines: list[str]):
+    replace_text(path, "\n".join(lines) + "\n")

@@ -4,14 +4,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..blocks import BlockMatrix
 from .bloch import BlochSum, check_kpts
 from .eigen import solve_bloch
-from .kmesh import name_kpt
+from .extrema import FINEST_STEP, find_minima, find_valleys
+from .kmesh import KMesh, name_kpt
 from .occupations import check_electrons
-
-# Fractions of the reciprocal vectors: below this a step is lost in the rounding of the energies.
-FINEST_STEP = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,56 +125,36 @@ def find_band_gap(energies, kpts, n_electrons: float, *, spin_degeneracy: int = 
     )
 
 
-def refine_band_gap(
-    hamiltonian: BlockMatrix,
-    overlap: BlockMatrix | None,
-    gap: BandGap,
-    step,
-    *,
-    accuracy: float | None = None,
-    hamiltonian_error: float = 0.0,
-) -> BandGap:
+def find_edge_valleys(mesh: KMesh, energies: np.ndarray, n_filled: int, neighbours: np.ndarray) -> tuple[np.ndarray, ...]:
+    """k-points (S, 3) from which the top of the valence band, the bottom of the conduction band and the direct gap may be
+    reached; energies (K, n) eV at the points of a regular mesh, which may be reduced; neighbours: extrema.find_neighbours."""
+    full = mesh.unfold(_edge_values(energies, n_filled))
+    return tuple(mesh.full_kpts[find_valleys(full[..., edge], mesh.full_to_irreducible, neighbours)] for edge in range(3))
+
+
+def refine_band_gap(sums: BlochSum, gap: BandGap, step, *, starts=((), (), ()), accuracy: float | None = None) -> BandGap:
     """Follow the band edges of ``gap`` off the k-points it was found on, to the extrema next to them.
 
-    step: distance of those k-points in fractions of the reciprocal vectors, (3,) or one number; accuracy: the search
-    ends where no step changes an edge by more, eV, by default a tenth of the gap's tolerance. A pattern search, which
-    needs no derivatives and so ends in a Dirac cone as well as on a smooth edge; it finds the extremum nearest to the
-    start, not those of other valleys. hamiltonian_error: eV, as the bands of ``gap`` were solved with (eigen.solve_bands).
+    step: distance of those k-points in fractions of the reciprocal vectors, along all of them or (3,), or steps (D, 3) to
+    the neighbours in D directions, better where the cell is skew; starts: more k-points
+    (S, 3) from which each edge is searched, as find_edge_valleys gives them, since the valley that is best on a mesh need
+    not be best; accuracy: the search (extrema.find_minima) ends where no step changes an edge by more, eV, by default a
+    tenth of the gap's tolerance. sums: as the bands of ``gap`` were solved with.
     """
     if gap.n_filled is None:
         return gap
-    accuracy = gap.tolerance / 10 if accuracy is None else accuracy
-    step = np.broadcast_to(np.asarray(step, dtype=float), 3) * (hamiltonian.shifts != 0).any(axis=0)
-    if not np.isfinite(step).all() or (step < 0).any() or not accuracy > 0:
-        raise ValueError(f"expected steps that are not negative and a positive accuracy, found {step} and {accuracy}")
-    if step.max() <= FINEST_STEP:
+    n_filled, accuracy = gap.n_filled, gap.tolerance / 10 if accuracy is None else accuracy
+    steps = np.asarray(step, dtype=float)
+    if not np.isfinite(steps).all() or (steps.ndim < 2 and (steps < 0).any()) or not accuracy > 0:
+        raise ValueError(f"expected finite steps that are not negative and a positive accuracy, found {step} and {accuracy}")
+    if steps.ndim < 2:
+        steps = np.diag(np.broadcast_to(steps, 3) * (sums.hamiltonian.shifts != 0).any(axis=0))
+    steps = steps[np.abs(steps).max(axis=1) > FINEST_STEP]
+    if not len(steps):
         return gap
-    offsets = np.array([o for o in np.ndindex(3, 3, 3) if all(s > 0 or n == 1 for n, s in zip(o, step, strict=True))]) - 1
-    sums = BlochSum(hamiltonian, overlap)
-    centers, scales = np.array([gap.k_vbm, gap.k_cbm, gap.k_direct]), np.ones(3)
-    # One row per edge: its value is the smallest of (-valence, conduction, conduction - valence) around its center.
-    signs = np.array([[-1, 0], [0, 1], [-1, 1]])
-    change = np.full(3, np.inf)
-    # In a cone the energy changes with the step, on a smooth edge with its square: no one step is fine enough for both.
-    known: dict[tuple, np.ndarray] = {}
-    while (scales * (change > accuracy)).max() * step.max() > FINEST_STEP:
-        trials = centers[:, None] + offsets * step * scales[:, None, None]
-        # Steps overlap, and the three edges are often one valley: no k-point is solved twice.
-        keys = [tuple(k) for k in np.round(trials.reshape(-1, 3), 12).tolist()]
-        new = list(dict.fromkeys(key for key in keys if key not in known))
-        if new:
-            bands = solve_bloch(sums, new, hamiltonian_error=hamiltonian_error).energies
-            known.update(zip(new, bands[:, gap.n_filled - 1 : gap.n_filled + 1], strict=True))
-        edges = np.array([known[key] for key in keys]).reshape(3, len(offsets), 2)
-        values = np.einsum("eb,eob->eo", signs, edges)
-        best = values.argmin(axis=1)
-        # Stay unless somewhere is really lower, else rounding makes the search wander.
-        middle = len(offsets) // 2
-        best = np.where(values[np.arange(3), best] < values[:, middle] - 1e-12, best, middle)
-        change = np.ptp(values, axis=1)
-        centers = trials[np.arange(3), best]
-        scales = np.where((best == middle) & (change > accuracy), scales / 2, scales)
-    found = values[np.arange(3), best]
+    own = (gap.k_vbm, gap.k_cbm, gap.k_direct)
+    together = [np.vstack([k, *np.reshape(more, (-1, 3))]) for k, more in zip(own, starts, strict=True)]
+    centers, found = find_minima(lambda kpts: _edge_values(solve_bloch(sums, kpts).energies, n_filled), together, steps, accuracy)
     return replace(
         gap,
         gap=float(found[0] + found[1]),
@@ -188,3 +165,9 @@ def refine_band_gap(
         k_cbm=centers[1],
         k_direct=centers[2],
     )
+
+
+def _edge_values(energies: np.ndarray, n_filled: int) -> np.ndarray:
+    """(K, 3): what is smallest at the top of the valence band, the bottom of the conduction band and the direct gap."""
+    valence, conduction = energies[:, n_filled - 1], energies[:, n_filled]
+    return np.stack([-valence, conduction, conduction - valence], axis=1)

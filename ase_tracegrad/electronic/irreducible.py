@@ -6,7 +6,8 @@ import numpy as np
 
 from ..blocks import BlockMatrix
 from ..structure import Structure
-from .eigen import solve_bands
+from .bloch import BlochSum
+from .eigen import solve_bloch
 from .kmesh import KMesh
 from .space_group import SpaceGroup, find_space_group
 from .symmetry import covariance_residuals, time_reversal_residual
@@ -19,8 +20,7 @@ N_CHECKS = 3
 
 def reduce_mesh(
     mesh: KMesh,
-    hamiltonian: BlockMatrix,
-    overlap: BlockMatrix,
+    sums: BlochSum,
     structure: Structure,
     *,
     tolerance: float = 1e-3,
@@ -33,14 +33,14 @@ def reduce_mesh(
     if they differ by more than ``tolerance`` the mesh is reduced by time reversal alone, and the reason is logged.
     Time reversal is held to the same tolerance: without it (magnetism) a mesh that was reduced by it is solved in full.
     """
-    with_reversal = reduce_by_time_reversal(mesh, hamiltonian, overlap, tolerance=tolerance)
+    with_reversal = reduce_by_time_reversal(mesh, sums.hamiltonian, sums.overlap, tolerance=tolerance)
     group = find_space_group(structure)
-    obeyed = _find_obeyed(hamiltonian, overlap, group, tolerance)
+    obeyed = _find_obeyed(sums.hamiltonian, sums.overlap, group, tolerance)
     if obeyed.sum() <= 1:
         logger.info("k-points are not reduced by rotations: H obeys none of the %d operations of %s", len(group), group.name)
         return with_reversal
     rotations = group.select(obeyed).reciprocal_rotations
-    difference = _energy_difference(hamiltonian, overlap, rotations, below)
+    difference = _energy_difference(sums, rotations, below)
     if difference > tolerance:
         logger.warning(
             "k-points are not reduced by rotations: E(k) and E(Wk) differ by %.2g eV (tolerance %.2g eV)", difference, tolerance
@@ -62,23 +62,23 @@ def reduce_by_time_reversal(
     return mesh.unreduced()
 
 
-def _find_obeyed(hamiltonian: BlockMatrix, overlap: BlockMatrix, group: SpaceGroup, tolerance: float) -> np.ndarray:
+def _find_obeyed(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, group: SpaceGroup, tolerance: float) -> np.ndarray:
     """(G,) operations under which H and S are invariant: all, if the generators are, else one by one."""
 
     def obeys(operations: SpaceGroup) -> np.ndarray:
         of_h = covariance_residuals(hamiltonian, operations) <= tolerance
-        return of_h & (covariance_residuals(overlap, operations) <= 0.1 * tolerance)
+        return of_h if overlap is None else of_h & (covariance_residuals(overlap, operations) <= 0.1 * tolerance)
 
     return np.ones(len(group), dtype=bool) if obeys(group.select(group.find_generators())).all() else obeys(group)
 
 
-def _energy_difference(hamiltonian: BlockMatrix, overlap: BlockMatrix, rotations: np.ndarray, below: float) -> float:
+def _energy_difference(sums: BlochSum, rotations: np.ndarray, below: float) -> float:
     """Largest |E(k) - E(W k)| of bands under ``below`` at N_CHECKS random k, each with another operation."""
     rng = np.random.default_rng(0)
     kpts = rng.uniform(-0.5, 0.5, size=(N_CHECKS, 3))
     chosen = rotations[rng.integers(1, len(rotations), size=N_CHECKS)]
     images = np.einsum("kab,kb->ka", chosen, kpts)
-    energies = solve_bands(hamiltonian, overlap, np.vstack([kpts, images])).energies
+    energies = solve_bloch(sums, np.vstack([kpts, images])).energies
     first, second = energies[:N_CHECKS], energies[N_CHECKS:]
     compared = first < below
     return float(np.abs(first - second)[compared].max(initial=0.0))

@@ -90,19 +90,6 @@ def make_list(kpts, weights=None) -> KMesh:
     return KMesh(kpts, weights / weights.sum(), None, kpts, np.arange(len(kpts)))
 
 
-def find_mesh_size(structure, density: float) -> tuple[int, int, int]:
-    """Mesh with at least ``density`` k-points per inverse Angstrom along each periodic axis, 1 along the others.
-
-    structure: anything with cell and pbc. n = density * |b|, rounded up, |b| with the factor 2 pi (as ASE does).
-    """
-    if not np.isfinite(density) or density <= 0:
-        raise ValueError(f"expected a positive k-point density in Angstrom, found {density}")
-    cell, pbc = np.asarray(structure.cell, dtype=float), np.asarray(structure.pbc, dtype=bool)
-    reciprocal = np.linalg.norm(2 * np.pi * np.linalg.pinv(cell).T, axis=1)
-    first, second, third = np.where(pbc, np.ceil(density * reciprocal - 1e-9), 1).astype(int).tolist()
-    return first, second, third
-
-
 def name_kpt(kpt, names: dict[str, np.ndarray]) -> str | None:
     """The name of a k-point (3,), up to a reciprocal vector, among {name: (P, 3) k-points}, if it has one."""
     for name, points in names.items():

@@ -12,12 +12,13 @@ from .bloch import BlochSum, check_kpts
 from .eigen import solve_bloch
 from .kmesh import KMesh
 from .occupations import Smearing, fill_bands
+from .resources import THIS_MACHINE, ProblemTooLargeError
 
 Population = Literal["mulliken", "loewdin"]
 GROUPINGS = ("atom", "element", "shell", "orbital")
 LETTERS = "spdfghik"
-# k-points whose vectors are held at once.
-KPTS_AT_ONCE = 32
+# k-points whose vectors are held at once, and how many matrices each of them needs with all that is computed from it.
+KPTS_AT_ONCE, MATRICES_AT_ONCE = 32, 16
 
 
 # Of the harmonics m = -l..l (docs/conventions.md), from p on.
@@ -92,30 +93,39 @@ def compute_shares(coefficients: np.ndarray, overlap: np.ndarray | None, method:
 
 
 def project_states(
-    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kpts, groups: OrbitalGroups, *, method: Population = "mulliken"
+    sums: BlochSum, kpts, groups: OrbitalGroups, *, method: Population = "mulliken"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Energies (K, n) eV and the share (K, n, P) of each group in each state: fat bands, or projections for the DOS.
 
     For a DOS use a mesh that is full or reduced by time reversal: rotations exchange atoms and mix m.
     """
+    if groups.members.shape[1] != sums.n_orbitals:
+        raise ValueError(
+            f"the groups are of {groups.members.shape[1]} orbitals, the Hamiltonian has {sums.n_orbitals}: group_orbitals "
+            "takes its layout and, for spinors, n_spin=2"
+        )
     found, shares = [], []
-    for solution, _, s in iterate_states(hamiltonian, overlap, kpts):
+    for solution, _, s in iterate_states(sums, kpts):
         found.append(solution.energies)
         shares.append(compute_shares(solution.coefficients, s, method) @ groups.members.T)
     energies, joined = join_bands(found, shares)
     return energies, joined
 
 
-def project_bonds(hamiltonian: BlockMatrix, overlap: BlockMatrix, kpts, bonds: list[BlockKey]) -> tuple[np.ndarray, ...]:
+def project_bonds(sums: BlochSum, kpts, bonds: list[BlockKey]) -> tuple[np.ndarray, ...]:
     """Energies (K, n) eV, and for each bond (i, j, R) its part of the norm and of the energy of each state, (K, n, B).
 
     Overlap part 2 Re c_i* S_ij(R) e^(ik.R) c_j (its DOS is the COOP: positive where bonding) and the same with
     H, in eV (the COHP: negative where bonding; Dronskowski and Bloechl, J. Phys. Chem. 97, 8617 (1993)). An on-site
     pair counts once, so that all pairs add up to 1 and to the energy. A pair without a block has none.
     """
-    n_spin, orbitals = hamiltonian.n_spin, _orbitals_of_atoms(hamiltonian)
+    n_spin, orbitals = sums.hamiltonian.n_spin, _orbitals_of_atoms(sums.hamiltonian)
+    for bond in bonds:
+        if len(bond) != 3 or np.shape(bond[2]) != (3,) or not all(0 <= atom < len(orbitals) for atom in bond[:2]):
+            raise ValueError(f"a bond is (i, j, (R1, R2, R3)) with atoms from 0 to {len(orbitals) - 1}; found {bond!r}")
+    overlap = sums.complete_overlap
     energies, norms, parts = [], [], []
-    for solution, chunk, _ in iterate_states(hamiltonian, overlap, kpts):
+    for solution, chunk, _ in iterate_states(sums, kpts):
         energies.append(solution.energies)
         shares = np.zeros((2, *solution.energies.shape, len(bonds)))
         for b, (i, j, shift) in enumerate(bonds):
@@ -123,7 +133,7 @@ def project_bonds(hamiltonian: BlockMatrix, overlap: BlockMatrix, kpts, bonds: l
             both = 1 if i == j and not any(shift) else 2
             phases = both * np.exp(2j * np.pi * (chunk @ np.array(shift)))[:, None]
             bra, ket = solution.coefficients[:, orbitals[i]].conj(), solution.coefficients[:, orbitals[j]]
-            for kind, matrix in enumerate((overlap, hamiltonian)):
+            for kind, matrix in enumerate((overlap, sums.hamiltonian)):
                 if key in matrix.index:
                     block = matrix.block(*key)
                     full = block if matrix.n_spin == n_spin else np.kron(np.eye(n_spin), block)
@@ -133,15 +143,20 @@ def project_bonds(hamiltonian: BlockMatrix, overlap: BlockMatrix, kpts, bonds: l
     return join_bands(energies, norms, parts)
 
 
-def compute_density_matrix(
-    hamiltonian: BlockMatrix, overlap: BlockMatrix, mesh: KMesh, n_electrons: float, *, width: float = 0.0
-) -> BlockMatrix:
+def compute_density_matrix(sums: BlochSum, mesh: KMesh, n_electrons: float, *, width: float = 0.0) -> BlockMatrix:
     """P_ij(R) = sum_k w_k sum_n f c_i c_j* exp(-i k.R) on the blocks of the overlap; <S, P> is the number of electrons.
 
     Solved on the full mesh, occupied by electron count with Fermi-Dirac smearing ``width`` in eV (0: none). The
     cells of the mesh should reach further than the orbitals.
     """
-    solutions = [(solution, chunk) for solution, chunk, _ in iterate_states(hamiltonian, overlap, mesh.full_kpts)]
+    hamiltonian, overlap = sums.hamiltonian, sums.complete_overlap
+    needed, budget = 16.0 * len(mesh.full_kpts) * sums.n_orbitals**2, THIS_MACHINE.budget
+    if needed > budget:
+        raise ProblemTooLargeError(
+            f"the states of {len(mesh.full_kpts)} k-points of {sums.n_orbitals} orbitals need {needed / 2**30:.2f} GiB, "
+            f"{budget / 2**30:.2f} GiB may be used: take a coarser mesh"
+        )
+    solutions = [(solution, chunk) for solution, chunk, _ in iterate_states(sums, mesh.full_kpts)]
     energies = join_bands([solution.energies for solution, _ in solutions])[0]
     filled = _fill_full_mesh(energies, n_electrons, hamiltonian, width)
     cells, cell_of = np.unique(overlap.shifts, axis=0, return_inverse=True)
@@ -163,8 +178,7 @@ def compute_density_matrix(
 
 
 def compute_populations(
-    hamiltonian: BlockMatrix,
-    overlap: BlockMatrix,
+    sums: BlochSum,
     mesh: KMesh,
     n_electrons: float,
     groups: OrbitalGroups,
@@ -173,8 +187,8 @@ def compute_populations(
     width: float = 0.0,
 ) -> np.ndarray:
     """Electrons in each group, (P,), adding up to n_electrons; width: Fermi-Dirac smearing in eV. Solved on the full mesh."""
-    energies, shares = project_states(hamiltonian, overlap, mesh.full_kpts, groups, method=method)
-    filled = _fill_full_mesh(energies, n_electrons, hamiltonian, width)
+    energies, shares = project_states(sums, mesh.full_kpts, groups, method=method)
+    filled = _fill_full_mesh(energies, n_electrons, sums.hamiltonian, width)
     return np.einsum("kn,knp->p", filled, shares) / len(energies)
 
 
@@ -197,11 +211,13 @@ def _orbitals_of_atoms(matrix: BlockMatrix) -> list[np.ndarray]:
     return [(spins[:, None] + first + np.arange(n)).ravel() for first, n in zip(layout.offsets[:-1], layout.sizes, strict=True)]
 
 
-def iterate_states(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kpts) -> Iterator[tuple]:
+def iterate_states(sums: BlochSum, kpts) -> Iterator[tuple]:
     """(Solution with coefficients, its k-points, S(k) or None), a few k-points at a time."""
-    sums, kpts = BlochSum(hamiltonian, overlap), check_kpts(kpts)
-    for start in range(0, len(kpts), KPTS_AT_ONCE):
-        chunk = kpts[start : start + KPTS_AT_ONCE]
+    kpts = check_kpts(kpts)
+    fitting = int(THIS_MACHINE.budget // (MATRICES_AT_ONCE * 16 * sums.n_orbitals**2))
+    at_once = max(1, min(KPTS_AT_ONCE, fitting))
+    for start in range(0, len(kpts), at_once):
+        chunk = kpts[start : start + at_once]
         yield solve_bloch(sums, chunk, eigenvectors=True), chunk, sums.build(chunk)[1]
 
 

@@ -72,9 +72,9 @@ def plan_chunks(
         fitting = min(fitting, int(budget // per_kpt), CARD_LIMIT // n_orbitals**2)
     if fitting < 1:
         needed = result + per_kpt
-        advice = (
-            "ask for fewer k-points, or for energies without eigenvectors" if eigenvectors else "use solve_window for a few states"
-        )
+        advice = "ask for fewer k-points, " if result > per_kpt else ""
+        advice += "for energies without eigenvectors, " if eigenvectors else ""
+        advice += "for a few states by solve_states"
         raise ProblemTooLargeError(
             f"{n_kpts} k-points of {n_orbitals} orbitals need {needed / 2**30:.2f} GiB, "
             f"{budget / 2**30:.2f} GiB may be used: {advice}, or raise memory="

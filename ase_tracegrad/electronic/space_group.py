@@ -105,7 +105,9 @@ def find_space_group(structure: Structure, *, tolerance: float = 1e-4) -> SpaceG
     mixing = rotations[:, periodic][:, :, ~periodic].any(axis=(1, 2)) | rotations[:, ~periodic][:, :, periodic].any(axis=(1, 2))
     leaving = _vacuum_translation(cells, periodic)
     keep = ~mixing & ~leaving & (images >= 0).all(axis=1)
-    group = SpaceGroup(found.international, rotations, translations, images, cells, cell).select(keep)
+    # A molecule has a point group; the lattice that spglib puts around it is not there.
+    name = found.international if periodic.any() else found.pointgroup
+    group = SpaceGroup(name, rotations, translations, images, cells, cell).select(keep)
     if periodic.sum() == 2:
         layer = _search(cell, fractional, structure.numbers, tolerance, aperiodic=int(np.argmin(periodic)))
         group = SpaceGroup(

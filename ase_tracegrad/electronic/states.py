@@ -43,7 +43,8 @@ def solve_states(
     """The ``n_states`` states nearest to ``center`` (eV) at kpts (K, 3), with coefficients, on the processor.
 
     method: "dense" diagonalizes all of H(k), "window" is solve_window, "auto" takes what fits into the memory and is
-    estimated to be faster; estimates are logged before anything starts. Raises ProblemTooLargeError if nothing
+    estimated to be faster; estimates are logged before anything starts. No modes of S are dropped, as solve_bands does
+    where S is nearly singular: there a window may hold ghost states. Raises ProblemTooLargeError if nothing
     fits, ValueError for a window that does not exist, and what solve_bands and solve_window raise.
     """
     sums, kpts = BlochSum(hamiltonian, overlap), check_kpts(kpts)

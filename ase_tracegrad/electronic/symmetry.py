@@ -11,7 +11,8 @@ import numpy as np
 
 from ..blocks import BlockMatrix
 from ..structure import Structure
-from .eigen import solve_bands
+from .bloch import BlochSum
+from .eigen import solve_bloch
 from .kmesh import name_kpt
 from .space_group import SpaceGroup, find_space_group
 
@@ -63,23 +64,24 @@ class SymmetryReport:
 
 
 def find_symmetry(
-    hamiltonian: BlockMatrix,
-    overlap: BlockMatrix,
+    sums: BlochSum,
     structure: Structure,
     *,
     kpts=((0.0, 0.0, 0.0),),
     below: float = np.inf,
     moments=None,
     tolerance: float = 1e-4,
-    expected_error: float | None = None,
 ) -> SymmetryReport:
     """Residuals of H (eV) and S under every operation of the structure, and splittings at kpts (K, 3).
 
     moments (N, 3): magnetic moments, Cartesian; operations are those of the magnetic group, whose part without time
     reversal is reported; None: no magnetism. tolerance: of the search for operations, Angstrom. A splitting compares the
     levels of H under ``below`` eV with those of its part that has the whole symmetry, time reversal included: what the
-    little group of k makes degenerate there should be so here. expected_error: of H, eV, for the table.
+    little group of k makes degenerate there should be so here.
     """
+    hamiltonian, overlap = sums.hamiltonian, sums.complete_overlap
+    if len(structure) != hamiltonian.layout.n_atoms:
+        raise ValueError(f"the structure has {len(structure)} atoms, the Hamiltonian {hamiltonian.layout.n_atoms}")
     whole = find_space_group(structure, tolerance=tolerance)
     moments = np.zeros((len(structure), 3)) if moments is None else moments
     group, reversing = (whole.select(whole.keep_moments(moments, sign=sign)) for sign in (1, -1))
@@ -87,9 +89,10 @@ def find_symmetry(
     symmetric = symmetrize(hamiltonian, group)
     if len(reversing):
         symmetric = 0.5 * (symmetric + symmetrize(reverse_time(hamiltonian), reversing))
-    ideal = solve_bands(symmetric, symmetrize(overlap, whole), kpts).energies
-    found = solve_bands(hamiltonian, overlap, kpts).energies
-    levels = [_find_levels(energies, below) for energies in ideal]
+    ideal = solve_bloch(BlochSum(symmetric, symmetrize(overlap, whole), sums.hamiltonian_error), kpts).energies
+    found = solve_bloch(sums, kpts).energies
+    n = min(ideal.shape[1], found.shape[1])  # a mode of S at the threshold may be dropped in one of them only
+    levels = [_find_levels(energies[:n], below) for energies in ideal]
     return SymmetryReport(
         group,
         covariance_residuals(hamiltonian, group),
@@ -99,7 +102,7 @@ def find_symmetry(
         kpts,
         tuple(tuple(level.stop - level.start for level in at_k) for at_k in levels),
         np.array([max((np.ptp(e[x]) for x in at_k), default=0.0) for e, at_k in zip(found, levels, strict=True)]),
-        expected_error,
+        sums.hamiltonian_error or None,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..blocks import BlockMatrix
 from ..structure import Structure
-from .bloch import check_kpts
+from .bloch import BlochSum, check_kpts
 from .projections import iterate_states, join_bands, square_root
 
 
@@ -68,18 +68,16 @@ def map_supercell(supercell: Structure, primitive: Structure, *, tolerance: floa
     return SupercellMap(matrix, atoms, chosen)
 
 
-def unfold_bands(
-    hamiltonian: BlockMatrix, overlap: BlockMatrix | None, supercell: SupercellMap, kpts
-) -> tuple[np.ndarray, np.ndarray]:
+def unfold_bands(sums: BlochSum, supercell: SupercellMap, kpts) -> tuple[np.ndarray, np.ndarray]:
     """Energies (K, n) eV of the supercell and their weights (K, n) at k-points (K, 3) of the primitive cell.
 
-    hamiltonian, overlap: of the supercell; kpts: fractions of the primitive reciprocal vectors.
+    sums: H and S of the supercell; kpts: fractions of the primitive reciprocal vectors.
     """
     kpts = check_kpts(kpts)
-    orbital, cells = _primitive_orbitals(hamiltonian, supercell)
+    orbital, cells = _primitive_orbitals(sums.hamiltonian, supercell)
     phases = np.exp(-2j * np.pi * (kpts @ cells.T)) / np.sqrt(supercell.n_cells)
     energies, weights, start = [], [], 0
-    for solution, chunk, s in iterate_states(hamiltonian, overlap, kpts @ supercell.matrix.T):
+    for solution, chunk, s in iterate_states(sums, kpts @ supercell.matrix.T):
         orthonormal = solution.coefficients if s is None else square_root(s) @ solution.coefficients
         phased = phases[start : start + len(chunk), :, None] * orthonormal
         start += len(chunk)
@@ -96,7 +94,13 @@ def compute_spectral_function(energies, weights, grid, *, width: float) -> np.nd
     """A(k, E) = sum of weights times Gaussians of standard deviation ``width`` eV: (K, G), 1/eV, grid (G,) eV."""
     if not np.isfinite(width) or width <= 0:
         raise ValueError(f"a spectral function needs a positive width in eV, found {width}")
-    grid = np.asarray(grid, dtype=float)
+    energies, weights, grid = (np.asarray(x, dtype=float) for x in (energies, weights, grid))
+    if energies.ndim != 2 or weights.shape != energies.shape or grid.ndim != 1:
+        raise ValueError(
+            f"expected energies and weights (K, n) and a grid (G,); found {energies.shape}, {weights.shape}, {grid.shape}"
+        )
+    if not (np.isfinite(energies).all() and np.isfinite(weights).all() and np.isfinite(grid).all()):
+        raise ValueError("energies, weights and the grid of a spectral function must be finite")
     spectra = [w @ np.exp(-0.5 * ((grid - e[:, None]) / width) ** 2) for e, w in zip(energies, weights, strict=True)]
     return np.array(spectra) / (width * np.sqrt(2 * np.pi))
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from ..blocks import BlockMatrix
 from ..units import BOHR, HARTREE
 from .bloch import BlochSum, check_kpts
-from .eigen import solve_bands
+from .eigen import solve_bloch
 from .projections import iterate_states, join_bands
 
 HBAR = 0.6582119569  # eV fs: dE/dk in eV Angstrom, divided by it, is a velocity in Angstrom / fs
@@ -14,14 +13,13 @@ HBAR2_OVER_MASS = HARTREE * BOHR**2  # hbar^2 / (electron mass), eV Angstrom^2
 DEGENERACY = 1e-6
 
 
-def compute_velocities(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kpts, cell) -> tuple[np.ndarray, np.ndarray]:
+def compute_velocities(sums: BlochSum, kpts, cell) -> tuple[np.ndarray, np.ndarray]:
     """Energies (K, n) eV and dE/dk (K, n, 3) along x, y, z, eV Angstrom (divide by HBAR for Angstrom / fs).
 
     cell (3, 3) Angstrom, rows. dE/dk = c^+ (dH/dk - E dS/dk) c. Of degenerate levels only the sum is defined.
     """
-    sums = BlochSum(hamiltonian, overlap)
     energies, slopes = [], []
-    for solution, chunk, _ in iterate_states(hamiltonian, overlap, kpts):
+    for solution, chunk, _ in iterate_states(sums, kpts):
         c = solution.coefficients
         dh, ds = sums.derivative(chunk, cell)
         slope = np.einsum("kin,akij,kjn->kna", c.conj(), dh, c, optimize=True).real
@@ -33,17 +31,17 @@ def compute_velocities(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kp
     return joined, joined_slopes
 
 
-def compute_inverse_masses(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, kpt, cell) -> tuple[np.ndarray, np.ndarray]:
+def compute_inverse_masses(sums: BlochSum, kpt, cell) -> tuple[np.ndarray, np.ndarray]:
     """Energies (n,) eV and inverse effective-mass tensors (n, 3, 3), in 1 / (electron mass), at one k-point (3,).
 
     (1/m)_ab = d2E/dk_a dk_b / (hbar^2 / m_e), by second-order perturbation theory of H c = E S c:
     c_n^+ (H_ab - E S_ab) c_n - E_a S_b,nn - E_b S_a,nn + 2 Re sum_m A_nm B_mn / (E_n - E_m), A = H_a - E_n S_a.
     Levels that are degenerate at this k have no tensor of their own; theirs is NaN.
     """
-    sums, kpts = BlochSum(hamiltonian, overlap), check_kpts(kpt)
+    kpts = check_kpts(kpt)
     if len(kpts) != 1:
         raise ValueError(f"effective masses are computed at one k-point, found {len(kpts)}")
-    solution = solve_bands(hamiltonian, overlap, kpts, eigenvectors=True)
+    solution = solve_bloch(sums, kpts, eigenvectors=True)
     assert solution.coefficients is not None
     energies, c = solution.energies[0], solution.coefficients[0]
     first, second = (_in_eigenstates(sums.derivative(kpts, cell, order), c) for order in (1, 2))

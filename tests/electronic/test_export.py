@@ -3,7 +3,9 @@ import warnings
 import numpy as np
 import pytest
 
+from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.bloch import BlochError
 from ase_tracegrad.electronic.export import (
     orthogonalize,
     to_pythtb,
@@ -13,6 +15,7 @@ from ase_tracegrad.electronic.export import (
     write_wannier90,
     write_wannier90_hr,
 )
+from ase_tracegrad.structure import Structure
 from tests.electronic.lattice_models import random_on_structure
 
 SHELLS = {6: (0, 1)}
@@ -25,6 +28,8 @@ def test_sisl_gives_the_same_bands(graphene_structure, kpts, spinor):
     exported = to_sisl(h, s, graphene_structure)
     bands = compute_bands(h, s, kpts)
     assert np.abs(np.array([exported.eigh(k) for k in kpts]) - bands).max() < 1e-10
+    with pytest.raises(ValueError, match="has 1 atoms, the Hamiltonian 2"):
+        to_sisl(h, s, Structure([6], [[0, 0, 0]], graphene_structure.cell, graphene_structure.pbc))
     orthonormal = to_sisl(h, None, graphene_structure)
     assert np.abs(orthonormal.eigh(kpts[0]) - compute_bands(h, None, kpts[:1])).max() < 1e-10
 
@@ -41,6 +46,14 @@ def test_orthogonal_orbitals_have_the_same_bands(graphene_structure):
         np.abs(compute_bands(orthogonalize(h, s, (n, n, 1)), None, between) - compute_bands(h, s, between)).max() for n in (4, 12)
     )
     assert fine < 1e-3 * coarse
+
+
+def test_orbitals_that_are_not_independent_are_refused(graphene_structure):
+    h, s = random_on_structure(graphene_structure, SHELLS)
+    onsite = (s.pairs[:, 0] == s.pairs[:, 1]) & (s.shifts == 0).all(axis=1)
+    blocks = {key: block * (0.1 if keep else 1.0) for (key, block), keep in zip(s.items(), onsite, strict=True)}
+    with pytest.raises(BlochError, match="not independent"):
+        orthogonalize(h, BlockMatrix.from_blocks(s.layout, blocks), (3, 3, 1))
 
 
 @pytest.mark.parametrize("spinor", [False, True])

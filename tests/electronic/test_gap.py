@@ -7,7 +7,9 @@ from ase.dft.bandgap import bandgap
 from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
-from ase_tracegrad.electronic.gap import find_band_gap, refine_band_gap
+from ase_tracegrad.electronic.bloch import BlochSum
+from ase_tracegrad.electronic.eigen import solve_bloch
+from ase_tracegrad.electronic.gap import find_band_gap, find_edge_valleys, refine_band_gap
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import ElectronCountError
 from tests.electronic.lattice_models import graphene_model
@@ -81,7 +83,7 @@ def test_refined_gap_finds_the_dirac_point(graphene):
     mesh = make_mesh((4, 4, 1))  # does not hold K
     coarse = find_band_gap(compute_bands(*graphene, mesh.kpts), mesh.kpts, 2)
     assert coarse.kind == "insulator"
-    gap = refine_band_gap(*graphene, coarse, 1 / 4)
+    gap = refine_band_gap(BlochSum(*graphene), coarse, 1 / 4)
     assert gap.kind == "semimetal"
     assert abs(gap.gap) < 1e-4
     assert np.abs(np.abs(gap.k_direct) - [1 / 3, 1 / 3, 0]).max() < 1e-4
@@ -92,7 +94,7 @@ def test_refinement_ends_by_energy_not_by_step(steepness):
     """A Dirac cone however steep is followed until it has closed."""
     h, s = graphene_model(hopping=-2.7 * steepness)
     mesh = make_mesh((4, 4, 1))
-    gap = refine_band_gap(h, s, find_band_gap(compute_bands(h, s, mesh.kpts), mesh.kpts, 2), 1 / 4)
+    gap = refine_band_gap(BlochSum(h, s), find_band_gap(compute_bands(h, s, mesh.kpts), mesh.kpts, 2), 1 / 4)
     assert 0 <= gap.gap < 3e-4
     assert gap.kind == "semimetal"
 
@@ -122,7 +124,7 @@ def test_refined_gap_of_an_insulator():
     h = BlockMatrix.from_blocks(layout, {(0, 0, (0, 0, 0)): home, (0, 0, (1, 0, 0)): hop, (0, 0, (-1, 0, 0)): hop.conj().T})
     mesh = make_mesh((8, 1, 1), time_reversal=False)
     coarse = find_band_gap(compute_bands(h, None, mesh.kpts), mesh.kpts, 2)
-    gap = refine_band_gap(h, None, coarse, (1 / 8, 0, 0), accuracy=1e-11)
+    gap = refine_band_gap(BlochSum(h, None), coarse, (1 / 8, 0, 0), accuracy=1e-11)
     assert (gap.vbm, gap.cbm, gap.gap) == pytest.approx((-1.0, 1.0, 2.0), abs=1e-9)
     assert gap.k_vbm[0] % 1 == pytest.approx(0.53, abs=1e-5)
     assert gap.k_cbm[0] % 1 == pytest.approx(0.9, abs=1e-5)
@@ -130,10 +132,35 @@ def test_refined_gap_of_an_insulator():
     assert not gap.is_direct
 
 
+def test_the_valley_that_is_second_on_the_mesh_may_be_the_lower_one():
+    """Chain with E = -3 - cos(2 pi k) and E = 3 - cos(4 pi (k - 2/7)) + 0.1 cos(2 pi (k - 2/7)): bottoms near 2/7, which is
+    on a mesh of 7, and at 2/7 + 1/2, which is not and is lower."""
+    layout = OrbitalLayout(((0, 0),))
+    first, second = 0.05 * np.exp(-4j * np.pi / 7), -0.5 * np.exp(-8j * np.pi / 7)
+    hops = {1: np.diag([-0.5, first]), 2: np.diag([0, second])}
+    blocks = {(0, 0, (0, 0, 0)): np.diag([-3.0, 3.0]).astype(complex)}
+    for r, hop in hops.items():
+        blocks |= {(0, 0, (r, 0, 0)): hop, (0, 0, (-r, 0, 0)): hop.conj().T}
+    sums = BlochSum(BlockMatrix.from_blocks(layout, blocks))
+    mesh = make_mesh((7, 1, 1), gamma=True, time_reversal=False)
+    energies = solve_bloch(sums, mesh.kpts).energies
+    coarse = find_band_gap(energies, mesh.kpts, 2)
+    assert coarse.k_cbm[0] == pytest.approx(2 / 7)
+    gap = refine_band_gap(
+        sums, coarse, (1 / 7, 0, 0), starts=find_edge_valleys(mesh, energies, 1, np.array([[1, 0, 0]])), accuracy=1e-9
+    )
+    assert gap.cbm == pytest.approx(1.9, abs=1e-8)
+    assert gap.k_cbm[0] % 1 == pytest.approx(2 / 7 + 1 / 2, abs=1e-4)
+    assert gap.vbm == pytest.approx(-2.0, abs=1e-8)
+    dense = solve_bloch(sums, np.linspace(0, 1, 4001)[:, None] * [1, 0, 0]).energies
+    assert gap.direct_gap == pytest.approx((dense[:, 1] - dense[:, 0]).min(), abs=1e-5)
+    assert refine_band_gap(sums, coarse, (1 / 7, 0, 0), accuracy=1e-9).cbm == pytest.approx(2.1, abs=1e-2), "one valley alone"
+
+
 def test_refinement_leaves_metals_alone_and_refuses_bad_steps(graphene):
     metal = find_band_gap([[-1.0, 0.5], [0.8, 1.0], [-0.5, 1.0]], KPTS, 3)
-    assert refine_band_gap(*graphene, metal, 0.1) is metal
+    assert refine_band_gap(BlochSum(*graphene), metal, 0.1) is metal
     gap = find_band_gap([[-1.0, 0.5], [0.3, 1.0], [-0.5, 1.0]], KPTS, 2)
-    assert refine_band_gap(*graphene, gap, (0, 0, 0.1)) is gap  # nothing depends on k there
+    assert refine_band_gap(BlochSum(*graphene), gap, (0, 0, 0.1)) is gap  # nothing depends on k there
     with pytest.raises(ValueError, match="steps"):
-        refine_band_gap(*graphene, gap, -0.1)
+        refine_band_gap(BlochSum(*graphene), gap, -0.1)

@@ -10,11 +10,13 @@ import pytest
 from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.gap import find_band_gap
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import find_fermi_level
 from ase_tracegrad.electronic.space_group import find_space_group
 from ase_tracegrad.electronic.symmetry import covariance_residuals, find_symmetry, time_reversal_residual
+from ase_tracegrad.electronic.velocities import compute_inverse_masses, compute_velocities
 from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.io import read
 from ase_tracegrad.io.store import StoreReader
@@ -70,7 +72,7 @@ def test_mos2_dos_holds_the_electrons(mos2):
 
 def test_cp2k_mos2_has_the_symmetry_of_its_crystal(mos2):
     """Up to CP2K's integration grid; spinless levels at K are single, as p-6m2 leaves them."""
-    report = find_symmetry(mos2.hamiltonian, mos2.overlap, mos2.structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]], below=3.0)
+    report = find_symmetry(BlochSum(mos2.hamiltonian, mos2.overlap), mos2.structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]], below=3.0)
     assert len(report.group) == 12
     assert report.overlap.max() < 1e-7
     assert report.hamiltonian.max() < 0.03
@@ -175,6 +177,59 @@ def test_siesta_silicon(shared_data):
     expected, fermi_level = read_eigenvalues(folder / "Si", "Si")
     kpts = read_kpoints(folder / "Si", "Si", sample.structure)
     assert np.abs(compute_bands(sample.hamiltonian, sample.overlap, kpts) - fermi_level - expected).max() < 2e-3
+
+
+# The path in Si.fdf: 30 steps along each piece.
+SILICON_POINTS = {"L": (0.5, 0.5, 0.5), "Gamma": (0, 0, 0), "X": (0.5, 0, 0.5), "U": (0.625, 0.25, 0.625)}
+
+
+def test_siesta_silicon_bands(shared_data):
+    """SIESTA's own band structure, printed with four digits, through sisl."""
+    sisl = pytest.importorskip("sisl", reason="sisl is not installed")
+    folder = shared_data / "reference" / "siesta"
+    sample = read(folder / "Si_deeph_new")
+    (ticks, names), lengths, expected = sisl.get_sile(folder / "Si" / "Si.bands").read_data()
+    corners = np.array([SILICON_POINTS[name] for name in names])
+    kpts = np.concatenate(
+        [corners[:1], *(a + np.linspace(0, 1, 31)[1:, None] * (b - a) for a, b in zip(corners, corners[1:], strict=False))]
+    )
+    steps = np.diff(kpts @ (2 * np.pi * np.linalg.inv(sample.structure.cell)).T, axis=0)
+    walked = np.concatenate([[0], np.linalg.norm(steps, axis=1).cumsum()]) * BOHR
+    assert np.abs(walked - lengths).max() < 1e-5
+    assert np.abs(walked[::30] - ticks).max() < 1e-5
+    bands = compute_bands(sample.hamiltonian, sample.overlap, kpts)
+    assert np.abs(bands - sample.info["fermi_level"] - expected[:, 0]).max() < 2e-4
+
+
+@pytest.mark.parametrize("n", [4, 5, 6])
+def test_silicon_gap_is_that_of_the_x_valleys(shared_data, n):
+    """The conduction edge lies on the line from Gamma to X, at 0.85 of it, on no mesh; every mesh leads there."""
+    sample = read(shared_data / "reference" / "siesta" / "Si_deeph_new")
+    sample.info["n_electrons"] = 8.0
+    line = np.linspace(0, 0.5, 1001)[:, None] * [1, 0, 1]
+    bands = compute_bands(sample.hamiltonian, sample.overlap, line)
+    gap = ElectronicStructure(sample).find_band_gap(make_mesh((n, n, n), gamma=True))
+    assert gap.vbm == pytest.approx(bands[0, 3], abs=1e-6)
+    assert gap.cbm == pytest.approx(bands[:, 4].min(), abs=1e-5)
+    assert 0.83 < line[bands[:, 4].argmin(), 0] / 0.5 < 0.87
+    assert np.sort(np.abs(gap.k_cbm)) == pytest.approx([0, 0.424, 0.424], abs=2e-3)
+    assert gap.gap == pytest.approx(0.5387, abs=1e-4)
+
+
+def test_silicon_has_its_effective_masses(shared_data):
+    """At the conduction edge 0.92 along the line from Gamma and 0.19 across it (measured: 0.9163 and 0.1905,
+    Hensel, Hasegawa, Nakayama, Phys. Rev. 138, A225 (1965))."""
+    sample = read(shared_data / "reference" / "siesta" / "Si_deeph_new")
+    sample.info["n_electrons"] = 8.0
+    solved = ElectronicStructure(sample)
+    edge = solved.find_band_gap(make_mesh((4, 4, 4), gamma=True)).k_cbm
+    _, inverse = compute_inverse_masses(solved.sums(), edge, sample.structure.cell)
+    values, axes = np.linalg.eigh(inverse[4])
+    assert 1 / values == pytest.approx([0.92, 0.193, 0.193], rel=0.03)
+    along = edge @ np.linalg.inv(sample.structure.cell).T
+    assert abs(axes[:, 0] @ along) / np.linalg.norm(along) == pytest.approx(1.0, abs=1e-4)
+    slopes = compute_velocities(solved.sums(), [edge], sample.structure.cell)[1][0, 4]
+    assert np.abs(slopes).max() < 0.1  # eV Angstrom; it is some ten away from an edge
 
 
 def test_siesta_bismuth_with_spin_orbit_coupling(shared_data):

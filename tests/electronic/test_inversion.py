@@ -95,15 +95,15 @@ def test_matrices_that_break_inversion_are_solved_as_they_are(caplog):
 def test_spinors_are_solved_as_they_are():
     structure = rock_salt()
     h, s = random_on_structure(structure, SHELLS, reach=1.8, spinor=True)
-    assert BlochSum(h, s, find_inversion(structure)).real_orbitals is None
+    assert BlochSum(h, s).with_inversion(find_inversion(structure)).real_orbitals is None
 
 
 def test_an_inversion_of_another_structure_is_refused():
     h, s = random_model()
     with pytest.raises(ValueError, match="inversion is of 3 atoms"):
-        BlochSum(h, s, Inversion(np.arange(3), np.zeros((3, 3), dtype=int)))
+        BlochSum(h, s).with_inversion(Inversion(np.arange(3), np.zeros((3, 3), dtype=int)))
     with pytest.raises(ValueError, match="different orbitals"):
-        BlochSum(h, s, Inversion(np.array([1, 0]), np.zeros((2, 3), dtype=int)))
+        BlochSum(h, s).with_inversion(Inversion(np.array([1, 0]), np.zeros((2, 3), dtype=int)))
 
 
 def test_a_small_violation_is_tolerated_and_harmless():

@@ -5,6 +5,7 @@ import pytest
 
 from ase_tracegrad.basis import AtomicBasis, Basis
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.irreducible import reduce_by_time_reversal, reduce_mesh
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.occupations import find_fermi_level
@@ -50,7 +51,7 @@ def test_reduction_is_never_wrong(model, size, gamma):
     full = make_mesh(size, gamma=gamma, time_reversal=False)
     expected = compute_bands(h, None, full.kpts)
     for mesh in (full, make_mesh(size, gamma=gamma)):
-        reduced = reduce_mesh(mesh, h, unit_overlap(h), structure)
+        reduced = reduce_mesh(mesh, BlochSum(h, unit_overlap(h)), structure)
         found = compute_bands(h, None, reduced.kpts)[reduced.full_to_irreducible]
         assert np.abs(found - expected).max() < 1e-9
         assert abs(reduced.weights.sum() - 1) < 1e-12
@@ -64,7 +65,7 @@ def test_a_square_lattice_with_rashba_coupling():
     """Eight operations of the sixteen: the mirror in the plane and all with it are lost."""
     h, _ = rashba_model(SQUARE)
     full = make_mesh((8, 8, 1), gamma=True, time_reversal=False)
-    mesh = reduce_mesh(full, h, unit_overlap(h), SQUARE)
+    mesh = reduce_mesh(full, BlochSum(h, unit_overlap(h)), SQUARE)
     assert len(mesh) == 15
     assert np.abs(compute_bands(h, None, mesh.kpts)[mesh.full_to_irreducible] - compute_bands(h, None, full.kpts)).max() < 1e-10
 

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from ase.build import bulk, graphene
 from ase.calculators.calculator import kpts2kpts
 from ase.dft.kpoints import monkhorst_pack
 
 from ase_tracegrad.electronic.bands import compute_bands
-from ase_tracegrad.electronic.kmesh import find_mesh_size, make_list, make_mesh
+from ase_tracegrad.electronic.kmesh import make_list, make_mesh
 from tests.electronic.lattice_models import graphene_model, random_model
 
 
@@ -51,14 +50,6 @@ def test_reduction_by_rotations(size, gamma):
     assert abs(mesh.weights.sum() - 1) < 1e-14
     if size == (5, 5, 1) or (size == (6, 6, 1) and gamma):  # the half-shifted mesh lacks the threefold rotations
         assert len(mesh) < len(make_mesh(size, gamma=gamma)) / 2
-
-
-def test_density_as_in_ase():
-    for atoms in (bulk("Si"), graphene(vacuum=6.0)):
-        expected = kpts2kpts({"density": 3.5, "gamma": True}, atoms)
-        size = find_mesh_size(atoms, 3.5)
-        assert len(make_mesh(size, gamma=True).full_kpts) == len(expected.kpts)
-    assert find_mesh_size(graphene(vacuum=6.0), 3.5)[2] == 1
 
 
 def test_list_of_points():

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 
 from ase_tracegrad.basis import OrbitalLayout
+from ase_tracegrad.electronic import projections
+from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.eigen import solve_bands
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.projections import (
     GROUPINGS,
+    MATRICES_AT_ONCE,
     compute_density_matrix,
     compute_populations,
     compute_shares,
@@ -14,6 +17,7 @@ from ase_tracegrad.electronic.projections import (
     project_bonds,
     project_states,
 )
+from ase_tracegrad.electronic.resources import Machine, ProblemTooLargeError
 from tests.electronic.lattice_models import graphene_model, random_model
 
 
@@ -24,7 +28,7 @@ def test_shares_add_up_to_one(kpts, by, spinor, method):
     h, s = random_model(spinor=spinor)
     groups = group_orbitals(h.layout, ["C", "N"], by, n_spin=h.n_spin)
     assert (groups.members.sum(axis=0) == 1).all()
-    energies, shares = project_states(h, s, kpts, groups, method=method)
+    energies, shares = project_states(BlochSum(h, s), kpts, groups, method=method)
     assert shares.shape == (*energies.shape, len(groups.labels))
     assert np.abs(shares.sum(axis=2) - 1).max() < 1e-11
 
@@ -58,14 +62,37 @@ def test_bonds_add_up_to_norm_and_energy(kpts, spinor):
     """Each bond counted once: the sum of all overlap parts is 1, of all Hamiltonian parts the energy."""
     h, s = random_model(spinor=spinor)
     bonds = [(i, j, r) for i, j, r in s.index if (i, j, r) <= (j, i, tuple(-x for x in r))]
-    energies, norm, energy = project_bonds(h, s, kpts, bonds)
+    energies, norm, energy = project_bonds(BlochSum(h, s), kpts, bonds)
     assert np.abs(norm.sum(axis=2) - 1).max() < 1e-11
     assert np.abs(energy.sum(axis=2) - energies).max() < 1e-10
 
 
+@pytest.mark.parametrize("bond", [(0, 2, (0, 0, 0)), (0, -1, (0, 0, 0)), (0, 1), (0, 1, 0)])
+def test_bonds_that_are_none_are_refused(bond):
+    h, s = random_model()
+    with pytest.raises(ValueError, match="atoms from 0 to 1"):
+        project_bonds(BlochSum(h, s), [[0, 0, 0]], [bond])
+
+
+def test_orthonormal_orbitals_have_populations_as_well(kpts):
+    h, _ = random_model()
+    bonds = [(i, j, r) for i, j, r in h.index if (i, j, r) <= (j, i, tuple(-x for x in r))]
+    energies, norm, energy = project_bonds(BlochSum(h), kpts, bonds)
+    assert np.abs(norm.sum(axis=2) - 1).max() < 1e-11
+    assert np.abs(energy.sum(axis=2) - energies).max() < 1e-10
+    density = compute_density_matrix(BlochSum(h), make_mesh((4, 4, 1)), 5.0)
+    assert sum(np.trace(density.block(i, i)).real for i in range(2)) == pytest.approx(5.0)
+
+
+def test_groups_of_other_orbitals_are_refused(kpts):
+    h, s = random_model(spinor=True)
+    with pytest.raises(ValueError, match="n_spin=2"):
+        project_states(BlochSum(h, s), kpts, group_orbitals(h.layout, ["C", "N"]))
+
+
 def test_bonding_and_antibonding():
     h, s = graphene_model()
-    _, norm, energy = project_bonds(h, s, [[0, 0, 0]], [(0, 1, (0, 0, 0)), (0, 1, (4, 0, 0))])
+    _, norm, energy = project_bonds(BlochSum(h, s), [[0, 0, 0]], [(0, 1, (0, 0, 0)), (0, 1, (4, 0, 0))])
     assert norm[0, 0, 0] > 0 > norm[0, 1, 0]
     assert energy[0, 0, 0] < 0 < energy[0, 1, 0]
     assert not norm[..., 1].any()
@@ -78,22 +105,38 @@ def test_density_matrix_and_populations(spinor, n_electrons, width):
     """<S, P> = electrons; <H, P> = sum of occupied energies; Mulliken populations are the rows of P S."""
     h, s = random_model(spinor=spinor)
     mesh = make_mesh((5, 5, 1), gamma=True)
-    p = compute_density_matrix(h, s, mesh, n_electrons, width=width)
+    p = compute_density_matrix(BlochSum(h, s), mesh, n_electrons, width=width)
     spread = s if not spinor else type(s).from_blocks(s.layout, {k: np.kron(np.eye(2), b) for k, b in s.items()}, "spinor")
     assert p.is_hermitian(1e-10)
     assert spread.inner(p) == pytest.approx(n_electrons)
     groups = group_orbitals(h.layout, ["C", "N"], "atom", n_spin=h.n_spin)
-    mulliken = compute_populations(h, s, mesh, n_electrons, groups, width=width)
+    mulliken = compute_populations(BlochSum(h, s), mesh, n_electrons, groups, width=width)
     by_atom = [sum(np.vdot(b, p.block(*k)).real for k, b in spread.items() if k[0] == atom) for atom in range(2)]
     assert mulliken == pytest.approx(by_atom)
-    loewdin = compute_populations(h, s, mesh, n_electrons, groups, method="loewdin", width=width)
+    loewdin = compute_populations(BlochSum(h, s), mesh, n_electrons, groups, method="loewdin", width=width)
     assert loewdin.sum() == pytest.approx(n_electrons)
+
+
+def test_states_that_do_not_fit(monkeypatch, kpts):
+    """A density matrix holds all states at once and is refused; projections are made of fewer k-points at a time."""
+    h, s = random_model()
+    sums, groups, full = BlochSum(h, s), group_orbitals(h.layout, ["C", "N"]), make_mesh((5, 5, 1))
+    expected = project_states(sums, kpts, groups)[1]
+    monkeypatch.setattr(projections, "THIS_MACHINE", Machine(memory=MATRICES_AT_ONCE * 16 * h.n_orbitals**2 * 2.5))
+    solved: list = []
+    solve = projections.solve_bloch
+    monkeypatch.setattr(projections, "solve_bloch", lambda a, k, **o: solved.append(len(k)) or solve(a, k, **o))
+    assert np.abs(project_states(sums, kpts, groups)[1] - expected).max() < 1e-12
+    assert solved == [2, 2, 2, 2, 1]
+    monkeypatch.setattr(projections, "THIS_MACHINE", Machine(memory=1e3))
+    with pytest.raises(ProblemTooLargeError, match="coarser mesh"):
+        compute_density_matrix(sums, full, 4.0)
 
 
 def test_graphene_atoms_are_alike():
     h, s = graphene_model()
     groups = group_orbitals(h.layout, ["C", "C"], "atom")
-    populations = compute_populations(h, s, make_mesh((6, 6, 1), gamma=True), 2, groups)
+    populations = compute_populations(BlochSum(h, s), make_mesh((6, 6, 1), gamma=True), 2, groups)
     assert populations == pytest.approx([1, 1])
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, mx2
+from ase.build import bulk, molecule, mx2
 
 from ase_tracegrad.electronic.space_group import find_space_group, spin_rotation
 from ase_tracegrad.structure import Structure
@@ -16,6 +16,7 @@ PAULI = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
         (bulk("GaAs", "zincblende", a=5.65), "F-43m", 24),
         (bulk("Na", "bcc", a=4.2, cubic=True), "Im-3m", 96),
         (mx2("MoS2", vacuum=7.0), "p-6m2", 12),
+        (molecule("CH4"), "-43m", 24),
     ],
 )
 def test_known_groups(atoms, name, order):

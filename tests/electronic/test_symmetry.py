@@ -6,6 +6,7 @@ from ase.build import bulk
 
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.irreducible import reduce_mesh
 from ase_tracegrad.electronic.kmesh import make_mesh
 from ase_tracegrad.electronic.space_group import find_space_group
@@ -74,16 +75,22 @@ def test_report(graphene_structure):
     group = find_space_group(graphene_structure)
     noise = h
     h, s = symmetrize(h, group), symmetrize(s, group)
-    clean = find_symmetry(h, s, graphene_structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]])
+    clean = find_symmetry(BlochSum(h, s), graphene_structure, kpts=[[0, 0, 0], [1 / 3, 1 / 3, 0]])
     assert clean.splitting.max() < 1e-10
     assert [sum(levels) for levels in clean.degeneracies] == [18, 18]
     assert all(2 in levels for levels in clean.degeneracies)
     assert clean.hamiltonian.max() < 1e-12
-    broken = find_symmetry(h + 1e-3 * noise, s, graphene_structure)
+    broken = find_symmetry(BlochSum(h + 1e-3 * noise, s), graphene_structure)
     assert broken.splitting.max() > 1e-5
     assert broken.hamiltonian.max() > 1e-4
     assert "p6/mmm: 24 operations" in str(broken)
     assert "time reversal" in str(broken)
+
+
+def test_a_structure_of_other_atoms_is_refused(graphene_structure):
+    h, s = random_on_structure(graphene_structure, SHELLS)
+    with pytest.raises(ValueError, match="has 4 atoms, the Hamiltonian 2"):
+        find_symmetry(BlochSum(h, s), Structure.from_atoms(bulk("Al", cubic=True)))
 
 
 def test_time_reversal_of_spinors(graphene_structure):
@@ -113,7 +120,7 @@ def test_degeneracies_of_silicon_at_gamma(spinor, expected):
     h, s = random_on_structure(structure, SHELLS, spinor=spinor)
     h, s = symmetrize(h, group), symmetrize(s, group)
     h = 0.5 * (h + reverse_time(h))
-    report = find_symmetry(h, s, structure)
+    report = find_symmetry(BlochSum(h, s), structure)
     counts = {n: report.degeneracies[0].count(n) for n in set(report.degeneracies[0])}
     assert counts == expected
     assert report.splitting[0] < 1e-9
@@ -128,20 +135,20 @@ def test_a_field_splits_kramers_pairs(graphene_structure):
     field = {key: np.kron(np.diag([1e-3, -1e-3]), block).astype(complex) for key, block in s.items()}
     magnetic = h + BlockMatrix.from_blocks(h.layout, field, "spinor")
     kpts = [[0, 0, 0], [0.5, 0, 0]]
-    assert find_symmetry(h, s, graphene_structure, kpts=kpts).splitting.max() < 1e-9
-    report = find_symmetry(magnetic, s, graphene_structure, kpts=kpts)
+    assert find_symmetry(BlochSum(h, s), graphene_structure, kpts=kpts).splitting.max() < 1e-9
+    report = find_symmetry(BlochSum(magnetic, s), graphene_structure, kpts=kpts)
     assert report.splitting.min() > 1e-4
     assert report.time_reversal == pytest.approx(2e-3, rel=0.1)
     assert all(n % 2 == 0 for levels in report.degeneracies for n in levels)
     along_z = np.tile([0, 0, 1.0], (2, 1))
-    kept = find_symmetry(magnetic, s, graphene_structure, kpts=kpts, moments=along_z)
+    kept = find_symmetry(BlochSum(magnetic, s), graphene_structure, kpts=kpts, moments=along_z)
     assert len(kept.group) == 12
     assert 1 in kept.degeneracies[0]
     assert max(kept.splitting.max(), kept.hamiltonian.max()) < 1e-9
-    opposite = find_symmetry(h, s, graphene_structure, kpts=kpts, moments=along_z * [[1], [-1]])
+    opposite = find_symmetry(BlochSum(h, s), graphene_structure, kpts=kpts, moments=along_z * [[1], [-1]])
     assert all(n % 2 == 0 for levels in opposite.degeneracies for n in levels), "inversion with time reversal keeps pairs"
     with pytest.raises(ValueError, match="moments of shape"):
-        find_symmetry(h, s, graphene_structure, moments=[0, 0, 1])
+        find_symmetry(BlochSum(h, s), graphene_structure, moments=[0, 0, 1])
 
 
 @pytest.mark.parametrize("size", [(6, 6, 1), (5, 5, 1)])
@@ -150,7 +157,7 @@ def test_irreducible_mesh_equals_the_full_one(graphene_structure, size):
     group = find_space_group(graphene_structure)
     h, s = symmetrize(h, group), symmetrize(s, group)
     full = make_mesh(size, gamma=True, time_reversal=False)
-    mesh = reduce_mesh(full, h, s, graphene_structure)
+    mesh = reduce_mesh(full, BlochSum(h, s), graphene_structure)
     assert len(mesh) <= len(full) / 5
     assert np.abs(mesh.unfold(compute_bands(h, s, mesh.kpts)) - full.unfold(compute_bands(h, s, full.kpts))).max() < 1e-9
 
@@ -158,13 +165,13 @@ def test_irreducible_mesh_equals_the_full_one(graphene_structure, size):
 def test_without_time_reversal_k_and_minus_k_stay(graphene_structure):
     h, s = random_on_structure(graphene_structure, SHELLS, spinor=True)
     full = make_mesh((4, 4, 1), gamma=True, time_reversal=False)
-    assert len(reduce_mesh(full, h, s, graphene_structure)) == len(full)
+    assert len(reduce_mesh(full, BlochSum(h, s), graphene_structure)) == len(full)
 
 
 def test_a_hamiltonian_without_the_symmetry_keeps_the_mesh(graphene_structure, caplog):
     h, s = random_on_structure(graphene_structure, SHELLS)
     full = make_mesh((4, 4, 1), gamma=True, time_reversal=False)
     with caplog.at_level(logging.INFO):
-        mesh = reduce_mesh(full, h, s, graphene_structure)
+        mesh = reduce_mesh(full, BlochSum(h, s), graphene_structure)
     assert len(mesh) == len(make_mesh((4, 4, 1), gamma=True))
     assert "not reduced by rotations" in caplog.text

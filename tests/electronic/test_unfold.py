@@ -4,6 +4,7 @@ import pytest
 from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.unfold import compute_spectral_function, map_supercell, unfold_bands
 from ase_tracegrad.structure import Structure
 from tests.electronic.lattice_models import random_on_structure
@@ -47,7 +48,7 @@ def crystal(request, graphene_structure):
 def test_perfect_supercell_has_weights_zero_or_one(crystal, kpts):
     h, s, big_h, big_s, mapping = crystal
     assert mapping.n_cells == 6
-    energies, weights = unfold_bands(big_h, big_s, mapping, kpts)
+    energies, weights = unfold_bands(BlochSum(big_h, big_s), mapping, kpts)
     assert np.minimum(np.abs(weights), np.abs(weights - 1)).max() < 1e-9
     primitive = compute_bands(h, s, kpts)
     for e, w, expected in zip(energies, weights, primitive, strict=True):
@@ -72,7 +73,7 @@ def test_weights_of_a_disordered_supercell_add_up_to_one(crystal):
     inverse = np.linalg.inv(P).T
     equivalent = {tuple(np.round((k + np.array([i, j, 0]) @ inverse) % 1, 12)): None for i in range(6) for j in range(6)}
     assert len(equivalent) == 6
-    _, weights = unfold_bands(disturbed, big_s, mapping, list(equivalent))
+    _, weights = unfold_bands(BlochSum(disturbed, big_s), mapping, list(equivalent))
     assert np.abs(weights.sum(axis=0) - 1).max() < 1e-7
     assert weights.max() < 1 - 1e-3
 
@@ -83,6 +84,10 @@ def test_spectral_function_holds_the_weights():
     assert spectrum.sum() * (grid[1] - grid[0]) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="positive width"):
         compute_spectral_function(np.zeros((1, 2)), np.ones((1, 2)), grid, width=0.0)
+    with pytest.raises(ValueError, match="weights"):
+        compute_spectral_function(np.zeros((1, 2)), np.ones((1, 3)), grid, width=0.1)
+    with pytest.raises(ValueError, match="finite"):
+        compute_spectral_function(np.zeros((1, 2)), np.ones((1, 2)), [0.0, np.nan], width=0.1)
 
 
 def test_displacements_and_strain_are_allowed(graphene_structure):
