@@ -1,0 +1,163 @@
+"""load_deeph_e3: the converted network gives what the tensor products of the original give."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ase_tracegrad.nn.deeph_e3_checkpoint import OLD_SIGNS, load_deeph_e3
+from tests.nn.deeph_e3_twin import Twin, decompose, give_life, simplified, to_blocks
+from tests.nn.synthetic import make_basis
+
+REACH = {1: 1.4, 6: 1.9}
+ORBITALS = {1: [0, 0, 1], 6: [0, 1, 0, 2]}
+NATURAL = "1x0e+1x1o+1x2e+1x3o+1x4e"
+
+
+@pytest.fixture(autouse=True)
+def double_constants():
+    """e3nn builds its constants in torch's default dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+def find_targets(elements) -> list[dict[str, list[int]]]:
+    """Outputs as the original numbers them: the k-th shell of an l of all elements shares them."""
+
+    def name(z, k):
+        return ORBITALS[z][k], ORBITALS[z][:k].count(ORBITALS[z][k])
+
+    targets: dict = {}
+    for a in elements:
+        for b in elements:
+            for i in range(len(ORBITALS[a])):
+                for j in range(len(ORBITALS[b])):
+                    targets.setdefault((name(a, i), name(b, j)), {})[f"{a} {b}"] = [i, j]
+    return list(targets.values())
+
+
+def shell_pairs(targets) -> list[tuple[int, int]]:
+    pairs = []
+    for target in targets:
+        (name, (i, j)), *_ = target.items()
+        a, b = map(int, name.split())
+        pairs.append((ORBITALS[a][i], ORBITALS[b][j]))
+    return pairs
+
+
+def make_settings(elements, targets, *, hidden="5x0e+3x1o+2x2e+2x3o+2x4e", post_node="") -> dict:
+    out = decompose(shell_pairs(targets))
+    return {
+        "num_species": len(elements),
+        "irreps_embed_node": "6x0e",
+        "irreps_edge_init": "6x0e",
+        "irreps_sh": NATURAL,
+        "irreps_mid_node": hidden,
+        "irreps_post_node": post_node or hidden,
+        "irreps_out_node": "1x0e",
+        "irreps_mid_edge": hidden,
+        "irreps_post_edge": simplified(out),
+        "irreps_out_edge": out,
+        "num_block": 2,
+        "r_max": 4.0,
+        "use_sc": True,
+        "no_parity": False,
+        "use_sbf": False,
+        "only_ij": False,
+        "if_sort_irreps": False,
+    }
+
+
+def write_folder(folder, settings, state, elements, targets):
+    """The files of a training of the original."""
+    source = folder / "src"
+    source.mkdir(parents=True, exist_ok=True)
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in settings.items() if name != "num_basis")
+    (source / "build_model.py").write_text(f"from deephe3_1 import Net\nnet = Net(\n{arguments})\n")
+    info = {"spinful": False, "index_to_Z": list(elements), "orbital_types": [ORBITALS[z] for z in elements]}
+    (source / "dataset_info.json").write_text(json.dumps(info))
+    (source / "target_blocks.json").write_text(json.dumps(targets))
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))]).state_dict()
+    torch.save({"epoch": 3, "val_loss": 0.1, "state_dict": state, "optimizer_state_dict": optimizer}, folder / "best_model.pkl")
+    return folder
+
+
+def make_case(folder, elements=(1, 6), *, normalization="element", **changes):
+    """(twin, its settings, its targets, the folder) of a small network."""
+    targets = find_targets(elements)
+    settings = make_settings(elements, targets, **changes)
+    torch.manual_seed(0)
+    twin = Twin({**settings, "num_basis": 12}, normalization)
+    give_life(twin)
+    return twin, targets, write_folder(folder, settings, twin.state_dict(), elements, targets)
+
+
+def predict_with_twin(twin, graph, elements, targets, flipped=frozenset()) -> dict:
+    """{(i, j, R): block} in eV, the Hermitian part, of a network of the original."""
+    species = torch.tensor([list(elements).index(z) for z in graph.structure.numbers])
+    with torch.no_grad():
+        output = twin(species, torch.from_numpy(graph.pairs), torch.from_numpy(graph.vectors), torch.zeros(len(species)))
+    pieces = to_blocks(output, shell_pairs(targets), flipped)
+    raw = []
+    for row, (i, j) in enumerate(graph.pairs):
+        a, b = graph.structure.numbers[[i, j]].tolist()
+        starts = [np.cumsum([0] + [2 * l + 1 for l in ORBITALS[z]]) for z in (a, b)]
+        block = np.full((starts[0][-1], starts[1][-1]), np.nan)
+        for target, piece in zip(targets, pieces, strict=True):
+            if f"{a} {b}" in target:
+                k, m = target[f"{a} {b}"]
+                block[starts[0][k] : starts[0][k + 1], starts[1][m] : starts[1][m + 1]] = piece[row]
+        raw.append(block)
+    keys = [(int(i), int(j), tuple(shift.tolist())) for (i, j), shift in zip(graph.pairs, graph.shifts, strict=True)]
+    return {key: 0.5 * (raw[row] + raw[graph.reverse[row]].T) for row, key in enumerate(keys)}
+
+
+def largest_difference(predictor, structure, expected) -> float:
+    found = dict(predictor.predict([structure])[0].items())
+    assert found.keys() == expected.keys()
+    assert max(np.abs(block).max() for block in expected.values()) > 0.1
+    return max(np.abs(found[key] - block).max() for key, block in expected.items())
+
+
+def test_equals_the_tensor_products(tmp_path, hydrocarbon):
+    """Two elements, blocks up to d-d, pairs that end at the sum of two reaches, made with e3nn >= 0.5."""
+    twin, targets, folder = make_case(tmp_path / "run")
+    predictor = load_deeph_e3(folder, make_basis((1, 6)), reach=REACH)
+    graph = predictor.graph(hydrocarbon)
+    assert len(graph.pairs) > 20
+    assert largest_difference(predictor, hydrocarbon, predict_with_twin(twin, graph, (1, 6), targets)) < 1e-10
+
+
+def test_equals_the_tensor_products_of_the_published_e3nn(tmp_path, hydrocarbon):
+    """As e3nn 0.3.5 normalises paths, names graphs and chooses signs."""
+    twin, targets, folder = make_case(tmp_path / "run", normalization="path")
+    state = with_old_signs(twin)
+    write_folder(folder, make_settings((1, 6), targets), state, (1, 6), targets)
+    predictor = load_deeph_e3(folder, make_basis((1, 6)), reach=REACH)
+    expected = predict_with_twin(twin, predictor.graph(hydrocarbon), (1, 6), targets, flipped=OLD_SIGNS)
+    assert largest_difference(predictor, hydrocarbon, expected) < 1e-10
+
+
+def with_old_signs(twin) -> dict:
+    """State dict of an old e3nn whose features are those of the twin: where a symbol changes its sign, so does the weight."""
+    state, changed = dict(twin.state_dict()), 0
+    for name, value in list(state.items()):
+        if "_w3j_" in name:
+            degrees = tuple(sorted(map(int, name.rpartition("_w3j_")[2].split("_"))))
+            state.pop(name)
+            old = name.replace("_compiled_main_left_right", "_compiled_main_out")
+            state[old] = -value if degrees in OLD_SIGNS else value
+    for kind in ("node", "edge"):
+        for number, update in enumerate(getattr(twin, f"{kind}_update_blocks")):
+            product = update.conv.tp.tp
+            irreps = product.irreps_in1, product.irreps_in2, product.irreps_out
+            for k, ins in enumerate(product.instructions):
+                degrees = sorted(part[n].ir.l for part, n in zip(irreps, (ins.i_in1, ins.i_in2, ins.i_out), strict=True))
+                if tuple(degrees) in OLD_SIGNS:
+                    name = f"{kind}_update_blocks.{number}.conv.tp.weights1.{k}"
+                    state[name], changed = -state[name], changed + 1
+    assert changed
+    return state
