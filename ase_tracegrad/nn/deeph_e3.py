@@ -10,7 +10,6 @@ norm 'local' with it), which is another network from the same layers.
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from .batch import GraphBatch

@@ -25,14 +25,24 @@ from .card import ModelCard
 from .checkpoint_header import CheckpointError
 from .config import DeepHE3Config, NetworkConfig, TraceGradConfig
 from .coupling import CommonShells
-from .deeph_e3 import DeepHE3Network
-from .deeph_e3_files import Irreps, channel_order, check_supported, keep_reached, parse_irreps, read_arguments, read_json, read_state
+from .deeph_e3 import PAIR_GAUSSIANS_END, DeepHE3Network
+from .deeph_e3_files import (
+    Irreps,
+    channel_order,
+    check_supported,
+    keep_reached,
+    parse_irreps,
+    read_arguments,
+    read_json,
+    read_state,
+)
 from .deeph_e3_layers import ChannelLinear, EquivariantNorm, GatedPathConvolution, Update
 from .path_weights import ProductPath
 from .predictor import Predictor
 
 # Sorted (l1, l2, l3) up to 6 whose symbol has the other sign before e3nn 0.5.
 OLD_SIGNS = {(1, 2, 2), (1, 3, 3), (1, 4, 4), (1, 5, 5), (1, 6, 6), (3, 4, 6), (4, 4, 5), (4, 5, 6), (5, 5, 5), (5, 6, 6)}
+PUBLISHED_GAUSSIANS = 128
 # What a state dict holds besides the parameters that lead to H.
 IGNORED = re.compile(
     r"output_mask$|^lin_node\.|\.nonlin\.|\.tp\.tp\.|^basis\.|^distance_expansion\.|^sh\.|\._compiled|(^embedding|skip_connect\.sc)\.bias$"
@@ -51,10 +61,21 @@ def load_deeph_e3(folder, basis: Basis, *, reach: Mapping[int, float] | None = N
     arguments = read_arguments(folder / "src" / "build_model.py")
     info, targets = (read_json(folder / "src" / name) for name in ("dataset_info.json", "target_blocks.json"))
     state = read_state(folder / "best_model.pkl")
-    elements = [int(z) for z in info["index_to_Z"]]
     check_supported(folder, arguments, info, basis)
-    reaches = {z: float(reach[z] if reach else basis[z].reach) for z in elements}
-    config = NetworkConfig(
+    elements = [int(z) for z in info["index_to_Z"]]
+    config = _make_config(arguments, {z: float(reach[z] if reach else basis[z].reach) for z in elements})
+    try:
+        with torch.random.fork_rng(devices=[]):
+            network = DeepHE3Network(config, basis, elements).to(state["embedding.weight"].dtype)
+        _Conversion(state, network, folder).run(arguments, info["orbital_types"], targets)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: best_model.pkl does not fit build_model.py: {error!r}") from error
+    description = f"converted from DeepH-E3, {folder.name}"
+    return Predictor(network, basis, ModelCard(folder.name, description, elements, basis.name, basis.code, basis.xc, config.cutoff))
+
+
+def _make_config(arguments: dict[str, Any], reaches: dict[int, float]) -> NetworkConfig:
+    return NetworkConfig(
         backbone="deeph-e3",
         cutoff=2 * max(reaches.values()),
         cutoff_width=0.0,
@@ -64,18 +85,13 @@ def load_deeph_e3(folder, basis: Basis, *, reach: Mapping[int, float] | None = N
             edge_last=arguments["irreps_post_edge"],
             node_last=arguments["irreps_post_node"],
             filter_lmax=len(parse_irreps(arguments["irreps_sh"])) - 1,
-            n_blocks=arguments["num_block"],
+            n_blocks=int(arguments["num_block"]),
             embedding=parse_irreps(arguments["irreps_embed_node"])[0][0],
-            n_radial=len(state["basis.offsets"]),
+            n_radial=int(arguments.get("num_basis", PUBLISHED_GAUSSIANS)),
             radial_cutoff=float(arguments["r_max"]),
         ),
         tracegrad=TraceGradConfig(nodes=False, edges=False, decoder=False),
     )
-    with torch.random.fork_rng(devices=[]):
-        network = DeepHE3Network(config, basis, elements).to(state["embedding.weight"].dtype)
-    _Conversion(state, network, folder).run(arguments, info["orbital_types"], targets)
-    description = f"converted from DeepH-E3, {folder.name}"
-    return Predictor(network, basis, ModelCard(folder.name, description, elements, basis.name, basis.code, basis.xc, config.cutoff))
 
 
 class _Conversion:
@@ -107,6 +123,7 @@ class _Conversion:
     @torch.no_grad()
     def run(self, arguments: dict[str, Any], orbital_types: list[list[int]], targets: list[dict[str, list[int]]]):
         """Fill the network."""
+        self._require_gaussians()
         network, n = self.network, len(self.network.elements)
         network.atom_embedding.weight.copy_(self.take("embedding.weight").view(n, -1))
         atom = pair = parse_irreps(arguments["irreps_embed_node"])
@@ -121,7 +138,17 @@ class _Conversion:
         self._head(pair, orbital_types, targets)
         unknown = [name for name in self.state if name not in self.used and not IGNORED.search(name)]
         if unknown:
-            raise CheckpointError(f"{self.folder}: best_model.pkl holds weights this program does not know: {', '.join(unknown[:5])}")
+            raise CheckpointError(
+                f"{self.folder}: best_model.pkl holds weights this program does not know: {', '.join(unknown[:5])}"
+            )
+
+    def _require_gaussians(self):
+        """The buffers of the radial functions tell whether the distance means what we think."""
+        c = self.network.config.deeph_e3
+        for name, stop, n in (("basis", c.radial_cutoff, c.n_radial), ("distance_expansion", PAIR_GAUSSIANS_END, c.embedding)):
+            offsets = self.take(f"{name}.offsets").double()
+            if len(offsets) != n or (offsets - torch.linspace(0, stop, n, dtype=torch.float64)).abs().max() > 1e-4:
+                raise CheckpointError(f"{self.folder}: {name}.offsets are not {n} equidistant centres from 0 to {stop} Angstrom")
 
     def _update(self, name: str, update: Update, inputs: list[Irreps], old: Irreps, new: Irreps):
         self._linear(f"{name}.lin_pre", update.before, old, old)
@@ -168,7 +195,9 @@ class _Conversion:
                             continue
                         inner, outer = (self.take(f"{name}.tp.weights{k}.{number}") for k in (1, 2))
                         if inner.shape != path.shape:
-                            raise CheckpointError(f"{self.folder}: {name}.tp.weights1.{number} is {tuple(inner.shape)}, expected {path.shape}")
+                            raise CheckpointError(
+                                f"{self.folder}: {name}.tp.weights1.{number} is {tuple(inner.shape)}, expected {path.shape}"
+                            )
                         inner = inner * self.sign(l1, lf, l3) * (1.0 if self.by_path else _element_norm(linear.paths, path))
                         columns = scalar_columns if l3 == 0 and natural3 else torch.arange(path.shape[1])
                         size = inner.numel()
@@ -183,6 +212,7 @@ class _Conversion:
 
     def _head(self, pair: Irreps, orbital_types: list[list[int]], targets: list[dict[str, list[int]]]):
         head, shells = self.network.head, self.network.shells
+        target_of = _targets_of_shells(shells, self.network.elements, orbital_types, targets, self.folder)
         outputs = []  # (l1, l2, L) of every irrep of the original's output
         for target in targets:
             (pair_name, (a, b)), *_ = target.items()
@@ -199,7 +229,6 @@ class _Conversion:
         self._require_all("lin_edge", flat, first)
         starts = np.concatenate([[0], np.cumsum([len(output) for output in outputs])])
         scalars = np.cumsum([L == 0 and natural for _, L, natural in irreps]) - 1
-        target_of = _targets_of_shells(shells, self.network.elements, orbital_types, targets, self.folder)
         position: dict[tuple[int, bool], int] = {}
         for piece in shells.pieces:
             a, b, L = piece[0], piece[1], piece[-1]
@@ -224,7 +253,10 @@ def _targets_of_shells(
 ) -> dict[tuple[int, int], int]:
     """{(common shell a, common shell b): number of the target that gives its blocks for all elements}."""
     common = {
-        z: [int(np.searchsorted(shells.starts, shells.index[z][first])) for first in np.cumsum([0] + [2 * l + 1 for l in types])[:-1]]
+        z: [
+            int(np.searchsorted(shells.starts, shells.index[z][first]))
+            for first in np.cumsum([0] + [2 * l + 1 for l in types])[:-1]
+        ]
         for z, types in zip(elements, orbital_types, strict=True)
     }
     found: dict[tuple[int, int], set[int]] = {}

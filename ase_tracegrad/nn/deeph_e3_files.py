@@ -73,7 +73,9 @@ def check_supported(folder: Path, arguments: dict[str, Any], info: dict[str, Any
     for z, shells in zip(info["index_to_Z"], info["orbital_types"], strict=True):
         if z not in basis.atoms or tuple(shells) != tuple(basis[z].angular_momenta):
             have = list(basis[z].angular_momenta) if z in basis.atoms else "none"
-            raise CheckpointError(f"{folder}: element {z} has the shells l = {shells}, the basis has {have}: pass the basis of the labels")
+            raise CheckpointError(
+                f"{folder}: element {z} has the shells l = {shells}, the basis has {have}: pass the basis of the labels"
+            )
 
 
 def parse_irreps(text: str) -> Irreps:

@@ -80,7 +80,9 @@ class PathConvolution(nn.Module):
             first += channels.total
         merged = out.natural_index + out.pseudo_index
         indices = {"natural": natural, "pseudo": pseudo, "merge": np.argsort(merged)}
-        indices["outer"] = np.concatenate([np.tile(np.arange(b) + path.outer_start, a) for path in self.paths for a, b in [path.shape]])
+        indices["outer"] = np.concatenate(
+            [np.tile(np.arange(b) + path.outer_start, a) for path in self.paths for a, b in [path.shape]]
+        )
         sources, targets, coefficients = self._entries()
         for name, index in {**indices, "source": sources, "target": targets}.items():
             self.register_buffer(f"{name}_index", torch.as_tensor(np.array(index, dtype=np.int64)), persistent=False)

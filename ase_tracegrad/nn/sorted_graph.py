@@ -60,7 +60,9 @@ class SortedGraph:
     def turn_into_frames(self, rows: Rows, channels: Channels) -> Orders:
         """Pair features in the common axes, seen in their frames."""
         turned = [
-            row if l == 0 else torch.cat([torch.bmm(self.rotations[l].transpose(1, 2), row[: self.n_offsite]), row[self.n_offsite :]])
+            row
+            if l == 0
+            else torch.cat([torch.bmm(self.rotations[l].transpose(1, 2), row[: self.n_offsite]), row[self.n_offsite :]])
             for l, row in enumerate(rows)
         ]
         return channels.to_orders(turned)
@@ -93,7 +95,9 @@ def sort_graph(batch: GraphBatch, n_elements: int) -> SortedGraph:
         n_structures=len(batch.inverse_volume),
         atoms_of=counts,
         # Of one element, off-site and on-site pairs are one slice.
-        pairs_of=[(0, len(receiver))] if one_type else _count(pair_type, n_elements**2) + [(s * (n_elements + 1), n) for s, n in counts],
+        pairs_of=[(0, len(receiver))]
+        if one_type
+        else _count(pair_type, n_elements**2) + [(s * (n_elements + 1), n) for s, n in counts],
         atom_rank=atom_rank,
         pair_rank=torch.argsort(pair_order),
     )

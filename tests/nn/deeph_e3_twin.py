@@ -41,9 +41,9 @@ class SeparateWeightProduct(nn.Module):
         ]
         self.weights1 = nn.ParameterList(torch.randn(first[i].mul, out[k].mul) for i, _, k, *_ in instructions)
         self.weights2 = nn.ParameterList(torch.randn(second[j].mul, out[k].mul) for _, j, k, *_ in instructions)
-        self.tp = o3.TensorProduct(
-            first, second, out, instructions, path_normalization=normalization, internal_weights=False, shared_weights=True
-        )
+        # Fast to build, slow to run.
+        options = {"internal_weights": False, "shared_weights": True, "compile_right": False, "_optimize_einsums": False}
+        self.tp = o3.TensorProduct(first, second, out, instructions, path_normalization=normalization, **options)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         pairs = zip(self.weights1, self.weights2, strict=True)

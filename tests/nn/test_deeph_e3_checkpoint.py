@@ -1,12 +1,17 @@
 """load_deeph_e3: the converted network gives what the tensor products of the original give."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 
+from ase_tracegrad.nn.checkpoint import save_checkpoint
+from ase_tracegrad.nn.checkpoint_header import CheckpointError
 from ase_tracegrad.nn.deeph_e3_checkpoint import OLD_SIGNS, load_deeph_e3
+from ase_tracegrad.nn.predictor import load_model
+from ase_tracegrad.structure import Structure
 from tests.nn.deeph_e3_twin import Twin, decompose, give_life, simplified, to_blocks
 from tests.nn.synthetic import make_basis
 
@@ -15,13 +20,21 @@ ORBITALS = {1: [0, 0, 1], 6: [0, 1, 0, 2]}
 NATURAL = "1x0e+1x1o+1x2e+1x3o+1x4e"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def double_constants():
     """e3nn builds its constants in torch's default dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(before)
+
+
+@pytest.fixture(scope="module")
+def hydrocarbon_model():
+    """(twin, its outputs, its state dict) for hydrogen and carbon, built once: e3nn takes its time."""
+    targets = find_targets((1, 6))
+    twin = make_twin(make_settings((1, 6), targets))
+    return twin, targets, twin.state_dict()
 
 
 def find_targets(elements) -> list[dict[str, list[int]]]:
@@ -63,6 +76,7 @@ def make_settings(elements, targets, *, hidden="5x0e+3x1o+2x2e+2x3o+2x4e", post_
         "irreps_out_edge": out,
         "num_block": 2,
         "r_max": 4.0,
+        "num_basis": 12,
         "use_sc": True,
         "no_parity": False,
         "use_sbf": False,
@@ -75,7 +89,7 @@ def write_folder(folder, settings, state, elements, targets):
     """The files of a training of the original."""
     source = folder / "src"
     source.mkdir(parents=True, exist_ok=True)
-    arguments = "".join(f"    {name}={value!r},\n" for name, value in settings.items() if name != "num_basis")
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in settings.items())
     (source / "build_model.py").write_text(f"from deephe3_1 import Net\nnet = Net(\n{arguments})\n")
     info = {"spinful": False, "index_to_Z": list(elements), "orbital_types": [ORBITALS[z] for z in elements]}
     (source / "dataset_info.json").write_text(json.dumps(info))
@@ -85,14 +99,11 @@ def write_folder(folder, settings, state, elements, targets):
     return folder
 
 
-def make_case(folder, elements=(1, 6), *, normalization="element", **changes):
-    """(twin, its settings, its targets, the folder) of a small network."""
-    targets = find_targets(elements)
-    settings = make_settings(elements, targets, **changes)
+def make_twin(settings, normalization="element") -> Twin:
     torch.manual_seed(0)
-    twin = Twin({**settings, "num_basis": 12}, normalization)
+    twin = Twin(settings, normalization)
     give_life(twin)
-    return twin, targets, write_folder(folder, settings, twin.state_dict(), elements, targets)
+    return twin
 
 
 def predict_with_twin(twin, graph, elements, targets, flipped=frozenset()) -> dict:
@@ -122,9 +133,10 @@ def largest_difference(predictor, structure, expected) -> float:
     return max(np.abs(found[key] - block).max() for key, block in expected.items())
 
 
-def test_equals_the_tensor_products(tmp_path, hydrocarbon):
+def test_equals_the_tensor_products(tmp_path, hydrocarbon, hydrocarbon_model):
     """Two elements, blocks up to d-d, pairs that end at the sum of two reaches, made with e3nn >= 0.5."""
-    twin, targets, folder = make_case(tmp_path / "run")
+    twin, targets, state = hydrocarbon_model
+    folder = write_folder(tmp_path / "run", make_settings((1, 6), targets), state, (1, 6), targets)
     predictor = load_deeph_e3(folder, make_basis((1, 6)), reach=REACH)
     graph = predictor.graph(hydrocarbon)
     assert len(graph.pairs) > 20
@@ -133,12 +145,17 @@ def test_equals_the_tensor_products(tmp_path, hydrocarbon):
 
 def test_equals_the_tensor_products_of_the_published_e3nn(tmp_path, hydrocarbon):
     """As e3nn 0.3.5 normalises paths, names graphs and chooses signs."""
-    twin, targets, folder = make_case(tmp_path / "run", normalization="path")
-    state = with_old_signs(twin)
-    write_folder(folder, make_settings((1, 6), targets), state, (1, 6), targets)
-    predictor = load_deeph_e3(folder, make_basis((1, 6)), reach=REACH)
-    expected = predict_with_twin(twin, predictor.graph(hydrocarbon), (1, 6), targets, flipped=OLD_SIGNS)
-    assert largest_difference(predictor, hydrocarbon, expected) < 1e-10
+    targets = find_targets((6,))
+    settings = make_settings((6,), targets)
+    twin = make_twin(settings, "path")
+    folder = write_folder(tmp_path / "run", settings, with_old_signs(twin), (6,), targets)
+    predictor, carbon = load_deeph_e3(folder, make_basis((6,)), reach=REACH), carbon_of(hydrocarbon)
+    expected = predict_with_twin(twin, predictor.graph(carbon), (6,), targets, flipped=OLD_SIGNS)
+    assert largest_difference(predictor, carbon, expected) < 1e-10
+
+
+def carbon_of(hydrocarbon) -> Structure:
+    return Structure([6, 6], hydrocarbon.positions[:2], hydrocarbon.cell, hydrocarbon.pbc)
 
 
 def with_old_signs(twin) -> dict:
@@ -161,3 +178,115 @@ def with_old_signs(twin) -> dict:
                     state[name], changed = -state[name], changed + 1
     assert changed
     return state
+
+
+def test_pseudo_irreps_among_the_hidden_ones(tmp_path, hydrocarbon):
+    """0o goes through tanh and has no gate; irreps in an unusual order."""
+    targets = find_targets((6,))
+    settings = make_settings((6,), targets, hidden="3x1o+5x0e+2x0o+2x2e+2x1e+1x2o")
+    twin = make_twin(settings)
+    folder = write_folder(tmp_path / "run", settings, twin.state_dict(), (6,), targets)
+    predictor, carbon = load_deeph_e3(folder, make_basis((6,)), reach=REACH), carbon_of(hydrocarbon)
+    expected = predict_with_twin(twin, predictor.graph(carbon), (6,), targets)
+    assert largest_difference(predictor, carbon, expected) < 1e-10
+
+
+def test_single_precision_and_our_own_file(tmp_path, hydrocarbon, hydrocarbon_model):
+    """The precision of the training is kept; saved as our model, it gives the same blocks."""
+    twin, targets, state = hydrocarbon_model
+    state = {name: value.float() for name, value in state.items()}
+    folder = write_folder(tmp_path / "run", make_settings((1, 6), targets), state, (1, 6), targets)
+    predictor = load_deeph_e3(folder, make_basis((1, 6)), reach=REACH)
+    assert predictor.dtype == "float32"
+    expected = predict_with_twin(twin, predictor.graph(hydrocarbon), (1, 6), targets)
+    assert largest_difference(predictor, hydrocarbon, expected) < 1e-4
+    save_checkpoint(tmp_path / "model.tgh", predictor.network, predictor.basis, predictor.card)
+    again = load_model(tmp_path / "model.tgh").predict([hydrocarbon])[0]
+    assert np.array_equal(again.values, predictor.predict([hydrocarbon])[0].values)
+
+
+def test_reach_of_the_basis_is_the_default(tmp_path, hydrocarbon_model):
+    _, targets, state = hydrocarbon_model
+    folder = write_folder(tmp_path / "run", make_settings((1, 6), targets), state, (1, 6), targets)
+    with pytest.raises(ValueError, match="reach is unknown"):
+        load_deeph_e3(folder, make_basis((1, 6)))
+
+
+def change_settings(**changes):
+    return lambda folder, state, targets: write_folder(folder, make_settings((1, 6), targets) | changes, state, (1, 6), targets)
+
+
+def change_state(change):
+    def write(folder, state, targets):
+        change(state)
+        write_folder(folder, make_settings((1, 6), targets), state, (1, 6), targets)
+
+    return write
+
+
+def write_text(name, text):
+    return lambda folder, state, targets: (folder / "src" / name).write_text(text)
+
+
+BROKEN = {
+    "parity ignored": (change_settings(no_parity=True), "no_parity = True is not supported"),
+    "Bessel functions": (change_settings(use_sbf=True), "use_sbf = True is not supported"),
+    "two hidden": (change_settings(irreps_mid_edge="5x0e"), "irreps_mid_node and irreps_mid_edge differ"),
+    "irrep twice": (change_settings(irreps_mid_node="2x0e+1x1o+2x0e"), "list an irrep twice"),
+    "harmonics": (change_settings(irreps_sh="2x0e+1x1o"), "must hold each harmonic once"),
+    "no range": (write_text("build_model.py", "net = Net(num_block=3, num_species=2)"), "does not give irreps_embed_node"),
+    "another range": (change_settings(r_max=5.0), "basis.offsets are not 12 equidistant centres from 0 to 5.0 Angstrom"),
+    "other sizes": (change_settings(irreps_mid_node="6x0e+3x1o", irreps_mid_edge="6x0e+3x1o"), "does not fit|expected"),
+    "not a call": (write_text("build_model.py", "import os\nos.system('true')\n"), "expected the call Net"),
+    "not literals": (write_text("build_model.py", "net = Net(num_block=open('x').read())\n"), "expected the call Net"),
+    "not json": (write_text("target_blocks.json", "{"), "not valid JSON"),
+    "spin": (
+        write_text("dataset_info.json", '{"spinful": true, "index_to_Z": [1, 6], "orbital_types": [[0, 0, 1], [0, 1, 0, 2]]}'),
+        "spin-orbit models of DeepH-E3 cannot be converted yet",
+    ),
+    "another basis": (
+        write_text("dataset_info.json", '{"spinful": false, "index_to_Z": [1, 6], "orbital_types": [[0, 0, 1], [0, 0, 1, 2]]}'),
+        "pass the basis of the labels",
+    ),
+    "part of H": (write_text("target_blocks.json", '[{"6 6": [0, 0]}]'), "only a part of H: no H-H block"),
+    "missing": (change_state(lambda state: state.pop("lin_edge.bias")), "has no lin_edge.bias"),
+    "unknown": (change_state(lambda state: state.update({"attention.weight": torch.ones(1)})), "does not know: attention.weight"),
+    "symbols": (
+        change_state(lambda state: [value.mul_(-1) for name, value in state.items() if name.endswith("_w3j_1_1_2")]),
+        "unknown signs of the Wigner 3j symbols 1_1_2",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_cannot_be_converted_is_named(tmp_path, hydrocarbon_model, case):
+    _, targets, state = hydrocarbon_model
+    folder = write_folder(tmp_path / "run", make_settings((1, 6), targets), state, (1, 6), targets)
+    write, message = BROKEN[case]
+    write(folder, {name: value.clone() for name, value in state.items()}, targets)
+    with pytest.raises(CheckpointError, match=message):
+        load_deeph_e3(folder, make_basis((1, 6)), reach=REACH)
+
+
+def test_nothing_in_the_files_is_executed(tmp_path, hydrocarbon_model):
+    _, targets, state = hydrocarbon_model
+    folder = write_folder(tmp_path / "run", make_settings((1, 6), targets), state, (1, 6), targets)
+    torch.save({"state_dict": state, "extra": Intruder(tmp_path / "harm")}, folder / "best_model.pkl")
+    with pytest.raises(CheckpointError, match="not a checkpoint that can be read safely"):
+        load_deeph_e3(folder, make_basis((1, 6)), reach=REACH)
+    assert not (tmp_path / "harm").exists()
+
+
+class Intruder:
+    """Pickles to a call."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected the output folder of a DeepH-E3 training"):
+        load_deeph_e3(tmp_path, make_basis((1, 6)), reach=REACH)
