@@ -7,6 +7,7 @@ every other pair at once. cutoff_width = 0 keeps that; a positive cutoff_width e
 norm 'local' with it), which is another network from the same layers.
 """
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +18,12 @@ from .config import NetworkConfig
 from .deeph_e3_layers import AtomUpdate, ChannelLinear, PairUpdate
 from .irreps import Channels, Orders
 from .network import Features, HamiltonianNetwork
+from .path_weights import irreps_of, reachable
 from .radial import gaussian_basis, polynomial_envelope
 from .sorted_graph import SortedGraph, sort_graph
 from .tracegrad import TraceGradBlock
+
+log = logging.getLogger(__name__)
 
 PAIR_GAUSSIANS_END = 6.0  # Angstrom; of the first pair features, fixed in the original
 
@@ -33,7 +37,8 @@ class DeepHE3Network(HamiltonianNetwork):
         c = config.deeph_e3
         target = self.shells.channels
         hidden = Channels(c.hidden)
-        edge_last, node_last = Channels(c.edge_last or str(target)), Channels(c.node_last or c.hidden)
+        edge_last = Channels(c.edge_last or str(target))
+        node_last = Channels(c.node_last) if c.node_last else complete_irreps(hidden, edge_last, c.filter_lmax)
         self.atom_embedding = nn.Embedding(n_elements, c.embedding)
         atom = pair = Channels(f"{c.embedding}x0e")
         self.blocks = nn.ModuleList()
@@ -45,9 +50,12 @@ class DeepHE3Network(HamiltonianNetwork):
         missing = _missing(pair, target)
         if missing:
             raise ValueError(
-                f"the blocks of H need the irreps {missing}, which the last pair features do not hold: add pseudo irreps such as "
-                "8x1e to deeph_e3.node_last, or raise deeph_e3.filter_lmax"
+                f"the blocks of H need the irreps {missing}, which the last pair features do not hold: add them to "
+                "deeph_e3.edge_last, or irreps that lead to them to deeph_e3.node_last"
             )
+        lost = self.shells.missing_onsite(Channels(f"{atom}+{self.blocks[-1].pair_before}"))
+        if lost:
+            log.warning("on-site blocks will have no part of type %s, as published: deeph_e3.node_last has none", ", ".join(lost))
         self.head = ChannelLinear(pair, target, bias=True)
         self.node_scalars = atom.scalars
         c = config.tracegrad
@@ -99,6 +107,7 @@ class DeepHE3Block(nn.Module):
         super().__init__()
         self.atom_update = AtomUpdate(atom, pair, wanted_atom, n_elements, config.deeph_e3)
         self.atom = self.atom_update.out
+        self.pair_before = pair
         self.pair_update = PairUpdate(self.atom, pair, wanted_pair, n_elements, config.deeph_e3)
         self.pair = self.pair_update.out
         c = config.tracegrad
@@ -121,12 +130,34 @@ class DeepHE3Block(nn.Module):
         return x, e, z_atom, z_pair
 
 
+def complete_irreps(hidden: Channels, target: Channels, filter_lmax: int) -> Channels:
+    """Irreps of the last atom features, as published: ``hidden``, and the fewest of the other parity without which the last
+    pair update cannot reach ``target`` (spin-orbit blocks have 0o, which takes 1e)."""
+    text = str(hidden)
+    for l, natural, _, _ in irreps_of(target):
+        wanted = Channels(_term(1, l, natural))
+        if _reaches([Channels(text), hidden], filter_lmax, wanted):
+            continue
+        for partner in range(filter_lmax + l + 1):
+            for kind in (True, False):
+                added = Channels(_term(1, partner, kind))
+                if _reaches([added], filter_lmax, wanted) and _reaches([hidden], filter_lmax, added):
+                    break
+            else:
+                continue
+            text += "+" + _term(hidden.counts[min(partner, hidden.lmax)], partner, kind)
+            break
+    return Channels(text)
+
+
+def _reaches(inputs: list[Channels], filter_lmax: int, wanted: Channels) -> bool:
+    return bool(reachable(inputs, filter_lmax, wanted).total)
+
+
+def _term(count: int, l: int, natural: bool) -> str:
+    return f"{count}x{l}{'e' if (l % 2 == 0) == natural else 'o'}"
+
+
 def _missing(have: Channels, need: Channels) -> str:
-    present = {(l, first < have.starts[l] + have.natural[l]) for l, first, _ in have.groups}
-    terms = [
-        f"{count}x{l}{'e' if (l % 2 == 0) == natural else 'o'}"
-        for l, first, count in need.groups
-        for natural in [first < need.starts[l] + need.natural[l]]
-        if (l, natural) not in present
-    ]
-    return "+".join(terms)
+    present = {ir[:2] for ir in irreps_of(have)}
+    return "+".join(_term(count, l, natural) for l, natural, _, count in irreps_of(need) if (l, natural) not in present)

@@ -24,17 +24,18 @@ from ..symbols import symbol_of
 from .card import ModelCard
 from .checkpoint_header import CheckpointError
 from .config import DeepHE3Config, NetworkConfig, TraceGradConfig
-from .coupling import CommonShells
 from .deeph_e3 import PAIR_GAUSSIANS_END, DeepHE3Network
 from .deeph_e3_files import (
     Irreps,
     channel_order,
     check_supported,
+    irreps_of_block,
     keep_reached,
     parse_irreps,
     read_arguments,
     read_json,
     read_state,
+    targets_of_shells,
 )
 from .deeph_e3_layers import ChannelLinear, EquivariantNorm, GatedPathConvolution, Update
 from .path_weights import ProductPath
@@ -54,7 +55,8 @@ def load_deeph_e3(folder, basis: Basis, *, reach: Mapping[int, float] | None = N
 
     basis: orbitals of the training data, with radial functions if bands are wanted (S(R) is computed from them).
     reach: Angstrom of each element; the original takes the pairs of the DFT code, which end at the sum of two reaches;
-    None takes those of the basis. Blocks are the Hermitian part of what the original gives.
+    None takes those of the basis. Blocks are the Hermitian part of what the original gives,
+    with spin-orbit coupling the part that time reversal leaves as well.
     Raises FileNotFoundError, and CheckpointError for what is damaged or cannot be represented.
     """
     folder = Path(folder)
@@ -63,7 +65,7 @@ def load_deeph_e3(folder, basis: Basis, *, reach: Mapping[int, float] | None = N
     state = read_state(folder / "best_model.pkl")
     check_supported(folder, arguments, info, basis)
     elements = [int(z) for z in info["index_to_Z"]]
-    config = _make_config(arguments, {z: float(reach[z] if reach else basis[z].reach) for z in elements})
+    config = _make_config(arguments, {z: float(reach[z] if reach else basis[z].reach) for z in elements}, info["spinful"])
     try:
         with torch.random.fork_rng(devices=[]):
             network = DeepHE3Network(config, basis, elements).to(state["embedding.weight"].dtype)
@@ -74,12 +76,13 @@ def load_deeph_e3(folder, basis: Basis, *, reach: Mapping[int, float] | None = N
     return Predictor(network, basis, ModelCard(folder.name, description, elements, basis.name, basis.code, basis.xc, config.cutoff))
 
 
-def _make_config(arguments: dict[str, Any], reaches: dict[int, float]) -> NetworkConfig:
+def _make_config(arguments: dict[str, Any], reaches: dict[int, float], spinor: bool) -> NetworkConfig:
     return NetworkConfig(
         backbone="deeph-e3",
         cutoff=2 * max(reaches.values()),
         cutoff_width=0.0,
         reach={symbol_of(z): r for z, r in reaches.items()},
+        spinor=spinor,
         deeph_e3=DeepHE3Config(
             hidden=arguments["irreps_mid_node"],
             edge_last=arguments["irreps_post_edge"],
@@ -212,71 +215,46 @@ class _Conversion:
 
     def _head(self, pair: Irreps, orbital_types: list[list[int]], targets: list[dict[str, list[int]]]):
         head, shells = self.network.head, self.network.shells
-        target_of = _targets_of_shells(shells, self.network.elements, orbital_types, targets, self.folder)
-        outputs = []  # (l1, l2, L) of every irrep of the original's output
+        target_of = targets_of_shells(shells, self.network.elements, orbital_types, targets, self.folder)
+        outputs = []  # of every target, the (l1, l2, orbital, spin, L) of its irreps
         for target in targets:
             (pair_name, (a, b)), *_ = target.items()
             l1, l2 = (orbital_types[self.network.elements.index(int(z))][k] for z, k in zip(pair_name.split(), (a, b), strict=True))
-            outputs.append([(l1, l2, L) for L in range(abs(l1 - l2), l1 + l2 + 1)])
-        irreps = [(1, L, (l1 + l2 + L) % 2 == 0) for output in outputs for l1, l2, L in output]
+            outputs.append(irreps_of_block(l1, l2, spinor=shells.spinor))
+        # Spinor outputs are complex: real parts of all of them, then imaginary parts.
+        n_real = sum(map(len, outputs))
+        irreps = [(o[-1], (sum(o[:2]) + o[-1]) % 2 == 0) for output in outputs for o in output] * (2 if shells.spinor else 1)
         flat, bias, first = self.take("lin_edge.weight"), self.take("lin_edge.bias"), 0
-        columns: dict[int, list[Tensor]] = {k: [] for k in range(len(irreps))}
-        for a, l, natural in pair:
-            for k, (_, L, natural3) in enumerate(irreps):
-                if (l, natural) == (L, natural3):
-                    columns[k].append(flat[first : first + a])
-                    first += a
+        columns: dict[int, Tensor] = {}
+        for count, *ir in pair:
+            for k, irrep in enumerate(irreps):
+                if tuple(ir) == irrep:
+                    columns[k] = flat[first : first + count]
+                    first += count
         self._require_all("lin_edge", flat, first)
         starts = np.concatenate([[0], np.cumsum([len(output) for output in outputs])])
-        scalars = np.cumsum([L == 0 and natural for _, L, natural in irreps]) - 1
+        scalars = np.cumsum([irrep == (0, True) for irrep in irreps]) - 1
         position: dict[tuple[int, bool], int] = {}
-        for piece in shells.pieces:
-            a, b, L = piece[0], piece[1], piece[-1]
+        for a, b, orbital, spin, L in shells.pieces:
             l1, l2 = shells.shells[a], shells.shells[b]
             natural = (l1 + l2 + L) % 2 == 0
             column = position.get((L, natural), 0)
             position[L, natural] = column + 1
-            k = int(starts[target_of[a, b]]) + L - abs(l1 - l2)
-            # The original couples with plain 3j symbols, we with orthonormal coefficients.
-            scale = self.sign(l1, l2, L) / math.sqrt(2 * L + 1)
-            head.weights[2 * L + (not natural)][0, :, column] = columns[k][0] * scale
+            # Time reversal leaves the real part of what multiplies 1 and the imaginary part of what multiplies sigma.
+            k = int(starts[target_of[a, b]]) + outputs[target_of[a, b]].index((l1, l2, orbital, spin, L)) + spin * n_real
+            scale = self._coupling_scale(l1, l2, orbital, spin, L) / (math.sqrt(2) if shells.spinor else 1.0)
+            head.weights[2 * L + (not natural)][0, :, column] = columns[k] * scale
             if L == 0 and natural:
-                head.bias[column] = bias[scalars[k]]
+                head.bias[column] = bias[scalars[k]] * scale
+
+    def _coupling_scale(self, l1: int, l2: int, orbital: int, spin: int, L: int) -> float:
+        """From the plain 3j symbols of the original to our orthonormal coefficients."""
+        scale = self.sign(l1, l2, orbital) / math.sqrt(2 * orbital + 1)
+        return scale * self.sign(orbital, spin, L) / math.sqrt(2 * L + 1) if spin else scale
 
     def _require_all(self, name: str, flat: Tensor, used: int):
         if len(flat) != used:
             raise CheckpointError(f"{self.folder}: {name}.weight has {len(flat)} numbers, expected {used}")
-
-
-def _targets_of_shells(
-    shells: CommonShells, elements: list[int], orbital_types: list[list[int]], targets: list[dict[str, list[int]]], folder: Path
-) -> dict[tuple[int, int], int]:
-    """{(common shell a, common shell b): number of the target that gives its blocks for all elements}."""
-    common = {
-        z: [
-            int(np.searchsorted(shells.starts, shells.index[z][first]))
-            for first in np.cumsum([0] + [2 * l + 1 for l in types])[:-1]
-        ]
-        for z, types in zip(elements, orbital_types, strict=True)
-    }
-    found: dict[tuple[int, int], set[int]] = {}
-    covered = set()
-    for number, target in enumerate(targets):
-        for name, (i, j) in target.items():
-            za, zb = map(int, name.split())
-            found.setdefault((common[za][i], common[zb][j]), set()).add(number)
-            covered.add((za, zb, i, j))
-    for za in elements:
-        for zb in elements:
-            missing = [(i, j) for i in range(len(common[za])) for j in range(len(common[zb])) if (za, zb, i, j) not in covered]
-            if missing:
-                raise CheckpointError(
-                    f"{folder}: this model gives only a part of H: no {symbol_of(za)}-{symbol_of(zb)} block of the shells "
-                    f"{missing[0]}; models of parts cannot be joined here, train with target_blocks_type = all"
-                )
-    if any(len(numbers) > 1 for numbers in found.values()):
-        raise CheckpointError(f"{folder}: different outputs give the same shell pair of different elements, which is not supported")
-    return {pair: next(iter(numbers)) for pair, numbers in found.items()}
 
 
 def _has_other_sign(key: str, symbol: Tensor) -> bool:

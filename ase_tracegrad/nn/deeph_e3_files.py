@@ -1,4 +1,4 @@
-"""The files a DeepH-E3 training leaves, read without running anything in them, and its lists of irreps."""
+"""The files of a DeepH-E3 training, read without running anything in them; its irreps, and which output is which block."""
 
 import ast
 import json
@@ -6,11 +6,14 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..basis import Basis
+from ..symbols import symbol_of
 from .checkpoint_header import CheckpointError
+from .coupling import CommonShells
 from .irreps import Channels
 from .path_weights import irreps_of
 
@@ -62,8 +65,6 @@ def check_supported(folder: Path, arguments: dict[str, Any], info: dict[str, Any
     for name, value in SUPPORTED.items():
         if arguments.get(name, value) != value:
             raise CheckpointError(f"{folder}: {name} = {arguments[name]} is not supported, only {value}")
-    if info["spinful"]:
-        raise CheckpointError(f"{folder}: spin-orbit models of DeepH-E3 cannot be converted yet, only spinless ones")
     for first, second in (("irreps_mid_node", "irreps_mid_edge"), ("irreps_embed_node", "irreps_edge_init")):
         if parse_irreps(arguments[first]) != parse_irreps(arguments[second]):
             raise CheckpointError(f"{folder}: {first} and {second} differ, which is not supported")
@@ -106,6 +107,45 @@ def channel_order(irreps: Irreps) -> Tensor:
         starts[l, natural] = torch.arange(first, first + count)
         first += count
     return torch.cat([starts[key] for key in sorted(starts, key=lambda key: (key[0], not key[1]))])
+
+
+def irreps_of_block(l1: int, l2: int, *, spinor: bool) -> list[tuple[int, int, int, int, int]]:
+    """(l1, l2, orbital, spin, L) in the order of the original: spin 0 first, then spin 1 of every orbital part."""
+    orbitals = range(abs(l1 - l2), l1 + l2 + 1)
+    scalar = [(l1, l2, orbital, 0, orbital) for orbital in orbitals]
+    vector = [(l1, l2, orbital, 1, L) for orbital in orbitals for L in range(abs(orbital - 1), orbital + 2)]
+    return scalar + (vector if spinor else [])
+
+
+def targets_of_shells(
+    shells: CommonShells, elements: list[int], orbital_types: list[list[int]], targets: list[dict[str, list[int]]], folder: Path
+) -> dict[tuple[int, int], int]:
+    """{(common shell a, common shell b): number of the target that gives its blocks for all elements}."""
+    common = {
+        z: [
+            int(np.searchsorted(shells.starts, shells.index[z][first]))
+            for first in np.cumsum([0] + [2 * l + 1 for l in types])[:-1]
+        ]
+        for z, types in zip(elements, orbital_types, strict=True)
+    }
+    found: dict[tuple[int, int], set[int]] = {}
+    covered = set()
+    for number, target in enumerate(targets):
+        for name, (i, j) in target.items():
+            za, zb = map(int, name.split())
+            found.setdefault((common[za][i], common[zb][j]), set()).add(number)
+            covered.add((za, zb, i, j))
+    for za in elements:
+        for zb in elements:
+            missing = [(i, j) for i in range(len(common[za])) for j in range(len(common[zb])) if (za, zb, i, j) not in covered]
+            if missing:
+                raise CheckpointError(
+                    f"{folder}: this model gives only a part of H: no {symbol_of(za)}-{symbol_of(zb)} block of the shells "
+                    f"{missing[0]}; models of parts cannot be joined here, train with target_blocks_type = all"
+                )
+    if any(len(numbers) > 1 for numbers in found.values()):
+        raise CheckpointError(f"{folder}: different outputs give the same shell pair of different elements, which is not supported")
+    return {pair: next(iter(numbers)) for pair, numbers in found.items()}
 
 
 def _require(path: Path) -> Path:

@@ -44,7 +44,7 @@ def reachable(inputs: Sequence[Channels], filter_lmax: int, wanted: Channels) ->
         for l, natural, _, count in irreps_of(wanted)
         if any(filters_between(l1, natural1, l, natural, filter_lmax) for l1, natural1 in irreps)
     ]
-    return Channels("+".join(kept))
+    return Channels("+".join(kept) or "0x0e")
 
 
 def irreps_of(channels: Channels) -> list[tuple[int, bool, int, int]]:

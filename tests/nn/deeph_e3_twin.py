@@ -159,20 +159,51 @@ class Twin(nn.Module):
         return self.lin_edge(e)
 
 
-def decompose(angular_momenta: list[tuple[int, int]]) -> str:
-    """irreps_out_edge of shell pairs (l1, l2), unsimplified as in the original."""
-    return "+".join(f"1x{L}{'eo'[(a + b) % 2]}" for a, b in angular_momenta for L in range(abs(a - b), a + b + 1))
+def decompose(angular_momenta: list[tuple[int, int]], *, spinful: bool = False) -> str:
+    """irreps_out_edge of shell pairs (l1, l2), unsimplified as in the original: spin 0, spin 1; real and imaginary parts."""
+    terms = []
+    for a, b in angular_momenta:
+        degrees = list(range(abs(a - b), a + b + 1))
+        if spinful:
+            degrees += [L for orbital in degrees for L in range(abs(orbital - 1), orbital + 2)]
+        terms += [f"1x{L}{'eo'[(a + b) % 2]}" for L in degrees]
+    return "+".join(terms * 2 if spinful else terms)
+
+
+def symbol(a: int, b: int, c: int, flipped) -> Tensor:
+    """Wigner 3j symbol; flipped: sorted l of those with the other sign."""
+    return o3.wigner_3j(a, b, c) * (-1 if tuple(sorted((a, b, c))) in flipped else 1)
 
 
 def to_blocks(output: Tensor, angular_momenta: list[tuple[int, int]], flipped=frozenset()) -> list[Tensor]:
-    """H blocks (pairs, 2 l1 + 1, 2 l2 + 1) of each shell pair, m = -l..l; flipped: sorted l of symbols with the other sign."""
+    """H blocks (pairs, 2 l1 + 1, 2 l2 + 1) of each shell pair, m = -l..l."""
     blocks, first = [], 0
     for a, b in angular_momenta:
-        degrees = range(abs(a - b), a + b + 1)
-        couplings = torch.cat([o3.wigner_3j(a, b, L) * (-1 if tuple(sorted((a, b, L))) in flipped else 1) for L in degrees], dim=2)
+        couplings = torch.cat([symbol(a, b, L, flipped) for L in range(abs(a - b), a + b + 1)], dim=2)
         n = couplings.shape[2]
         blocks.append(torch.einsum("abc,ec->eab", couplings, output[:, first : first + n]))
         first += n
+    return blocks
+
+
+def to_spinor_blocks(output: Tensor, angular_momenta: list[tuple[int, int]]) -> list[Tensor]:
+    """Complex H blocks (pairs, 2, 2 l1 + 1, 2, 2 l2 + 1): (o + y sigma_y + z sigma_z + x sigma_x) / sqrt(2)."""
+    pauli = torch.tensor([[[1, 0], [0, 1]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]], [[0, 1], [1, 0]]]) / 2**0.5
+    real, imaginary = output.chunk(2, dim=1)
+    values, blocks, first = torch.complex(real, imaginary), [], 0
+    for a, b in angular_momenta:
+        orbitals = range(abs(a - b), a + b + 1)
+        n = (2 * a + 1) * (2 * b + 1)
+        scalar, first = values[:, first : first + n], first + n
+        vectors = []
+        for orbital in orbitals:
+            coupling = torch.cat([o3.wigner_3j(orbital, 1, L) for L in range(abs(orbital - 1), orbital + 2)], dim=2)
+            m = coupling.shape[2]
+            vectors.append(torch.einsum("osc,ec->eos", coupling.to(values), values[:, first : first + m]))
+            first += m
+        spins = torch.cat([scalar[:, :, None], torch.cat(vectors, dim=1)], dim=2)
+        coupling = torch.cat([o3.wigner_3j(a, b, L) for L in orbitals], dim=2).to(values)
+        blocks.append(torch.einsum("abo,eos,sij->eiajb", coupling, spins, pauli.to(values)))
     return blocks
 
 

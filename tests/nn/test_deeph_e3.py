@@ -22,19 +22,20 @@ from ase_tracegrad.structure import Structure
 from tests.nn.synthetic import SHELLS, fill_statistics, make_basis, make_card
 from tests.nn.test_network import NO_CELL, blocks_of, difference, rotations_of_space, turn_matrix
 from tests.nn.test_o2 import flatten_for_e3nn, into_frames, random_rows
+from tests.nn.test_spinor_network import turn_matrix as turn_matrix_and_spins
 
 BOTH = "4x0e+2x0o+3x1o+2x1e+2x2e+1x2o+2x3o+1x3e+2x4e+1x4o"
 TRACEGRAD = TraceGradConfig(hidden=6, invariants=4)
 LAYERS = DeepHE3Config(hidden=BOTH, n_blocks=2, embedding=6, n_radial=12, radial_cutoff=4.0)
 
 
-def make_published(elements=(1, 6), *, tracegrad=TRACEGRAD, cutoff_width=0.0, energy_zero="vacuum", **layers) -> Predictor:
+def make_published(elements=(1, 6), *, tracegrad=TRACEGRAD, cutoff_width=0.0, spinor=False, **layers) -> Predictor:
     """A small network as published (cutoff_width 0), with TraceGrad blocks on atoms and pairs."""
     config = NetworkConfig(
         backbone="deeph-e3",
         cutoff=3.4,
         cutoff_width=cutoff_width,
-        energy_zero=energy_zero,
+        spinor=spinor,
         deeph_e3=replace(LAYERS, **layers),
         tracegrad=tracegrad,
     )
@@ -172,6 +173,18 @@ def test_the_trace_loss_alone_leaves_the_blocks_alone(hydrocarbon):
     shared = {k: v for k, v in with_decoder.network.state_dict().items() if k in without.network.state_dict()}
     without.network.load_state_dict(shared)
     assert difference(with_decoder.predict([hydrocarbon])[0], without.predict([hydrocarbon])[0]) == 0
+
+
+def test_spinor_blocks(hydrocarbon):
+    """The published rule adds the irreps that spin-orbit blocks take; Hermitian, and spins turn with space."""
+    predictor = make_published(spinor=True, hidden="4x0e+3x1o+2x2e")
+    assert predictor.network.blocks[-1].atom == Channels("4x0e+3x1o+3x1e+2x2e")
+    rotation = rotations_of_space(1)[1]
+    turned = replace(hydrocarbon, positions=hydrocarbon.positions @ rotation.T, cell=hydrocarbon.cell @ rotation.T)
+    before, after = predictor.predict([hydrocarbon, turned])
+    assert before.hermiticity_residual() < 1e-14
+    assert np.abs(before.values.imag).max() > 0.1
+    assert difference(after, turn_matrix_and_spins(before, rotation)) < 1e-10
 
 
 def test_hermitian(published, crystal):

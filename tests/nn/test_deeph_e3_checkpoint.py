@@ -12,7 +12,7 @@ from ase_tracegrad.nn.checkpoint_header import CheckpointError
 from ase_tracegrad.nn.deeph_e3_checkpoint import OLD_SIGNS, load_deeph_e3
 from ase_tracegrad.nn.predictor import load_model
 from ase_tracegrad.structure import Structure
-from tests.nn.deeph_e3_twin import Twin, decompose, give_life, simplified, to_blocks
+from tests.nn.deeph_e3_twin import Twin, decompose, give_life, simplified, to_blocks, to_spinor_blocks
 from tests.nn.synthetic import make_basis
 
 REACH = {1: 1.4, 6: 1.9}
@@ -61,8 +61,8 @@ def shell_pairs(targets) -> list[tuple[int, int]]:
     return pairs
 
 
-def make_settings(elements, targets, *, hidden="5x0e+3x1o+2x2e+2x3o+2x4e", post_node="") -> dict:
-    out = decompose(shell_pairs(targets))
+def make_settings(elements, targets, *, hidden="5x0e+3x1o+2x2e+2x3o+2x4e", post_node="", spinful=False) -> dict:
+    out = decompose(shell_pairs(targets), spinful=spinful)
     return {
         "num_species": len(elements),
         "irreps_embed_node": "6x0e",
@@ -85,13 +85,13 @@ def make_settings(elements, targets, *, hidden="5x0e+3x1o+2x2e+2x3o+2x4e", post_
     }
 
 
-def write_folder(folder, settings, state, elements, targets):
+def write_folder(folder, settings, state, elements, targets, *, spinful=False):
     """The files of a training of the original."""
     source = folder / "src"
     source.mkdir(parents=True, exist_ok=True)
     arguments = "".join(f"    {name}={value!r},\n" for name, value in settings.items())
     (source / "build_model.py").write_text(f"from deephe3_1 import Net\nnet = Net(\n{arguments})\n")
-    info = {"spinful": False, "index_to_Z": list(elements), "orbital_types": [ORBITALS[z] for z in elements]}
+    info = {"spinful": spinful, "index_to_Z": list(elements), "orbital_types": [ORBITALS[z] for z in elements]}
     (source / "dataset_info.json").write_text(json.dumps(info))
     (source / "target_blocks.json").write_text(json.dumps(targets))
     optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))]).state_dict()
@@ -191,6 +191,33 @@ def test_pseudo_irreps_among_the_hidden_ones(tmp_path, hydrocarbon):
     assert largest_difference(predictor, carbon, expected) < 1e-10
 
 
+def test_spin_orbit_coupling(tmp_path, hydrocarbon):
+    """The part of the complex blocks that is Hermitian and symmetric under time reversal; 0o among the outputs."""
+    targets = find_targets((1,))
+    settings = make_settings((1,), targets, hidden="5x0e+3x1o+2x2e", post_node="5x0e+3x1o+2x2e+3x1e", spinful=True)
+    twin = make_twin(settings)
+    folder = write_folder(tmp_path / "run", settings, twin.state_dict(), (1,), targets, spinful=True)
+    predictor = load_deeph_e3(folder, make_basis((1,)), reach={1: 1.8})
+    hydrogen = Structure([1, 1], hydrocarbon.positions[:2], hydrocarbon.cell, hydrocarbon.pbc)
+    graph = predictor.graph(hydrogen)
+    with torch.no_grad():
+        output = twin(
+            torch.zeros(2, dtype=torch.long), torch.from_numpy(graph.pairs), torch.from_numpy(graph.vectors), torch.zeros(2)
+        )
+    n, starts = 5, np.cumsum([0] + [2 * l + 1 for l in ORBITALS[1]])
+    raw = np.zeros((len(graph.pairs), 2, n, 2, n), dtype=complex)
+    for target, block in zip(targets, to_spinor_blocks(output, shell_pairs(targets)), strict=True):
+        i, j = target["1 1"]
+        raw[:, :, starts[i] : starts[i + 1], :, starts[j] : starts[j + 1]] = block.numpy()
+    flip = np.array([[0, 1], [-1, 0]])  # i sigma_y
+    raw = 0.5 * (raw + np.einsum("ij,ejakb,kl->eialb", flip, raw.conj(), flip.T))
+    raw = 0.5 * (raw + raw[graph.reverse].conj().transpose(0, 3, 4, 1, 2))
+    keys = [(int(i), int(j), tuple(shift.tolist())) for (i, j), shift in zip(graph.pairs, graph.shifts, strict=True)]
+    expected = {key: block.reshape(2 * n, 2 * n) for key, block in zip(keys, raw, strict=True)}
+    assert max(np.abs(block.imag).max() for block in expected.values()) > 0.1
+    assert largest_difference(predictor, hydrogen, expected) < 1e-10
+
+
 def test_single_precision_and_our_own_file(tmp_path, hydrocarbon, hydrocarbon_model):
     """The precision of the training is kept; saved as our model, it gives the same blocks."""
     twin, targets, state = hydrocarbon_model
@@ -240,10 +267,6 @@ BROKEN = {
     "not a call": (write_text("build_model.py", "import os\nos.system('true')\n"), "expected the call Net"),
     "not literals": (write_text("build_model.py", "net = Net(num_block=open('x').read())\n"), "expected the call Net"),
     "not json": (write_text("target_blocks.json", "{"), "not valid JSON"),
-    "spin": (
-        write_text("dataset_info.json", '{"spinful": true, "index_to_Z": [1, 6], "orbital_types": [[0, 0, 1], [0, 1, 0, 2]]}'),
-        "spin-orbit models of DeepH-E3 cannot be converted yet",
-    ),
     "another basis": (
         write_text("dataset_info.json", '{"spinful": false, "index_to_Z": [1, 6], "orbital_types": [[0, 0, 1], [0, 0, 1, 2]]}'),
         "pass the basis of the labels",
