@@ -125,12 +125,18 @@ def test_path_weights_are_a_tensor_product(filter_lmax):
     assert (found - expected).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("rotation", rotations_of_space(2))
-@pytest.mark.parametrize("norm", ["structure", "local"])
-def test_the_hamiltonian_rotates_with_the_crystal(published, crystal, rotation, norm):
-    predictor = published if norm == "structure" else make_published(tuple(SHELLS), norm=norm)
-    turned = replace(crystal, positions=crystal.positions @ rotation.T, cell=crystal.cell @ rotation.T)
-    before, after = predictor.predict([crystal, turned])
+@pytest.fixture(scope="module")
+def smooth() -> Predictor:
+    """The same layers with local norms and a smooth end."""
+    return make_published(norm="local", cutoff_width=0.5)
+
+
+@pytest.mark.parametrize("rotation", rotations_of_space(1))
+@pytest.mark.parametrize("kind", ["published", "smooth"])
+def test_the_hamiltonian_rotates_with_the_crystal(request, crystal, hydrocarbon, rotation, kind):
+    predictor, structure = request.getfixturevalue(kind), {"published": crystal, "smooth": hydrocarbon}[kind]
+    turned = replace(structure, positions=structure.positions @ rotation.T, cell=structure.cell @ rotation.T)
+    before, after = predictor.predict([structure, turned])
     assert np.abs(before.values).max() > 0.1
     assert difference(after, turn_matrix(before, rotation)) < 1e-10
 
@@ -232,12 +238,11 @@ def test_as_published_it_jumps_at_the_cutoff():
     assert np.abs(high - low)[:8, :8].max() > 1e-3
 
 
-def test_smooth_at_the_cutoff_with_a_width_and_local_norms():
+def test_smooth_at_the_cutoff_with_a_width_and_local_norms(smooth):
     """No kink: the second difference over h shrinks with h."""
-    predictor = make_published(cutoff_width=0.5, norm="local")
 
     def kink(h):
-        low, middle, high = blocks_of(predictor, [molecule_across(3.4 + s * h) for s in (-1, 0, 1)])
+        low, middle, high = blocks_of(smooth, [molecule_across(3.4 + s * h) for s in (-1, 0, 1)])
         assert np.abs(high - low).max() > 1e-14
         return np.abs(high - 2 * middle + low).max() / h
 
