@@ -47,21 +47,23 @@ class DeepHE3Network(HamiltonianNetwork):
             block = DeepHE3Block(atom, pair, *((node_last, edge_last) if last else (hidden, hidden)), config, n_elements)
             self.blocks.append(block)
             atom, pair = block.atom, block.pair
+            before = block.pair_before
         missing = _missing(pair, target)
         if missing:
             raise ValueError(
                 f"the blocks of H need the irreps {missing}, which the last pair features do not hold: add them to "
                 "deeph_e3.edge_last, or irreps that lead to them to deeph_e3.node_last"
             )
-        lost = self.shells.missing_onsite(Channels(f"{atom}+{self.blocks[-1].pair_before}"))
+        lost = self.shells.missing_onsite(Channels(f"{atom}+{before}"))
         if lost:
             log.warning("on-site blocks will have no part of type %s, as published: deeph_e3.node_last has none", ", ".join(lost))
         self.head = ChannelLinear(pair, target, bias=True)
         self.node_scalars = atom.scalars
-        c = config.tracegrad
-        from_blocks = c.invariants * config.deeph_e3.n_blocks
-        onsite = from_blocks * (c.edges + c.nodes)
-        self.invariant_sizes = (from_blocks if c.edges else pair.scalars, onsite or pair.scalars)
+        self.pair_scalars = pair.scalars
+        traces = config.tracegrad
+        from_blocks = traces.invariants * c.n_blocks
+        onsite = from_blocks * (traces.edges + traces.nodes)
+        self.invariant_sizes = (from_blocks if traces.edges else pair.scalars, onsite or pair.scalars)
         self.lmax = max(channels.lmax for channels in (hidden, edge_last, node_last, target))
 
     def _features(self, batch: GraphBatch, invariants: bool) -> Features:
@@ -87,7 +89,7 @@ class DeepHE3Network(HamiltonianNetwork):
         )
         if not invariants:
             return features
-        z = pair_invariants if traces.edges else [e[0][:, : self.blocks[-1].pair.scalars]]
+        z = pair_invariants if traces.edges else [e[0][:, : self.pair_scalars]]
         z_offsite, z_onsite = graph.split(z)
         if traces.nodes:
             z_onsite = atom_invariants + (z_onsite if traces.edges else [])

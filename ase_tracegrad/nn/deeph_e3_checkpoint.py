@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from e3nn.o3 import wigner_3j
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..basis import Basis
 from ..symbols import symbol_of
 from .card import ModelCard
 from .checkpoint_header import CheckpointError
 from .config import DeepHE3Config, NetworkConfig, TraceGradConfig
-from .deeph_e3 import PAIR_GAUSSIANS_END, DeepHE3Network
+from .deeph_e3 import PAIR_GAUSSIANS_END, DeepHE3Block, DeepHE3Network
 from .deeph_e3_files import (
     Irreps,
     channel_order,
@@ -131,6 +131,7 @@ class _Conversion:
         network.atom_embedding.weight.copy_(self.take("embedding.weight").view(n, -1))
         atom = pair = parse_irreps(arguments["irreps_embed_node"])
         for number, block in enumerate(network.blocks):
+            assert isinstance(block, DeepHE3Block)
             kind = "post" if number == len(network.blocks) - 1 else "mid"
             name = f"node_update_blocks.{number}"
             atom_before, atom = atom, keep_reached(parse_irreps(arguments[f"irreps_{kind}_node"]), block.atom)
@@ -210,11 +211,14 @@ class _Conversion:
         for layer in (0, 2, 4):
             weight, bias = (self.take(f"{name}.fc.{layer}.{kind}") for kind in ("weight", "bias"))
             rows = order if layer == 4 else torch.arange(len(bias))
-            convolution.radial[layer].weight.copy_(weight[rows])
-            convolution.radial[layer].bias.copy_(bias[rows])
+            module = convolution.radial[layer]
+            assert isinstance(module, nn.Linear)
+            module.weight.copy_(weight[rows])
+            module.bias.copy_(bias[rows])
 
     def _head(self, pair: Irreps, orbital_types: list[list[int]], targets: list[dict[str, list[int]]]):
         head, shells = self.network.head, self.network.shells
+        assert head.bias is not None
         target_of = targets_of_shells(shells, self.network.elements, orbital_types, targets, self.folder)
         outputs = []  # of every target, the (l1, l2, orbital, spin, L) of its irreps
         for target in targets:

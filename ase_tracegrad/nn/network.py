@@ -73,11 +73,8 @@ class HamiltonianNetwork(nn.Module):
         self._build_backbone(config, len(elements))
         self.readout = BlockReadout(self.shells, len(elements), config.cutoff, config.cutoff_width)
         self.energy_zero = EnergyZero(len(elements), self.node_scalars) if config.energy_zero == "cell-average" else None
-        offsite_size, onsite_size = self.invariant_sizes
-        n_labels = len(self.shells.shells) ** 2
-        decoder = config.tracegrad.decoder
-        self.offsite_trace = ScalarDecoder(offsite_size, n_labels) if decoder else None
-        self.onsite_trace = ScalarDecoder(onsite_size, n_labels) if decoder else None
+        n_labels, decoder = len(self.shells.shells) ** 2, config.tracegrad.decoder
+        self.offsite_trace, self.onsite_trace = (ScalarDecoder(n, n_labels) if decoder else None for n in self.invariant_sizes)
 
     @property
     def reach(self) -> dict[int, float]:
@@ -114,7 +111,7 @@ class HamiltonianNetwork(nn.Module):
         zero = None if self.energy_zero is None else self.energy_zero(features.scalars, batch)
         offsite = self.readout.offsite_blocks(features.offsite, batch)
         onsite = self.readout.onsite_blocks(features.onsite, batch)
-        if features.offsite_invariants is None or features.onsite_invariants is None:
+        if self.offsite_trace is None or self.onsite_trace is None or features.offsite_invariants is None:
             return Prediction(offsite, onsite, zero)
         offsite_trace = self.offsite_trace(features.offsite_invariants)
         return Prediction(offsite, onsite, zero, offsite_trace, self.onsite_trace(features.onsite_invariants))

@@ -65,6 +65,14 @@ class PathConvolution(nn.Module):
     pairs in the common axes, and returns (orders, gates (pairs, gates)).
     """
 
+    natural_index: Tensor
+    pseudo_index: Tensor
+    merge_index: Tensor
+    outer_index: Tensor
+    source_index: Tensor
+    target_index: Tensor
+    coefficient: Tensor
+
     def __init__(self, inputs: Sequence[Channels], out: Channels, gates: int, filter_lmax: int):
         super().__init__()
         self.inputs, self.out, self.gates, self.filter_lmax = list(inputs), out, gates, filter_lmax
