@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # so that type checkers and editors know what __getattr__ giv
     from .io import read, read_basis
     from .io.sample import Sample
     from .models import available_models
+    from .nn.deeph_e3_checkpoint import load_deeph_e3
     from .nn.predictor import load_model
     from .overlap import compute_overlap
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 _HOME = {
     "TraceGradCalculator": "calculator",
     "load_model": "nn.predictor",
+    "load_deeph_e3": "nn.deeph_e3_checkpoint",
     "available_models": "models",
     "read": "io",
     "read_basis": "io",
@@ -38,6 +40,7 @@ __all__ = [
     "available_models",
     "compute_bands",
     "compute_overlap",
+    "load_deeph_e3",
     "load_model",
     "read",
     "read_basis",

@@ -44,7 +44,7 @@ def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: t
     """Prepare one sample for a network. ValueError if its labels are not of the kind that the network predicts."""
     config, shells = network.config, network.shells
     _check_spin(name, sample, config.spinor)
-    graph = build_graph(sample.structure, dict.fromkeys(network.elements, config.cutoff / 2))
+    graph = build_graph(sample.structure, network.reach)
     batch = make_batch([graph], network.elements, message_cutoff=config.message_cutoff, lmax=network.lmax, dtype=dtype)
     offsite, onsite = from_block_matrix(sample.hamiltonian, graph, batch, shells, dtype)
     offsite_overlap, onsite_overlap = from_block_matrix(sample.overlap, graph, batch, shells, dtype)

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..basis import Basis
 from ..nn.assembly import assemble
+from ..nn.backbones import build_network
 from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
 from .config import TrainingConfig
@@ -42,7 +43,7 @@ class Trainer:
         self.config, self.out = config, Path(config.out)
         with torch.random.fork_rng(devices=[]):  # the seed is ours, the global generator stays the user's
             torch.manual_seed(config.seed)
-            self.network = HamiltonianNetwork(config.network, basis, elements).float()
+            self.network = build_network(config.network, basis, elements).float()
         if config.start:
             start_from(self.network, config.start)
         with_bands = config.loss.band_weight > 0 or config.validate_bands > 0

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from ..basis import Basis
 from ..basis_json import basis_to_json
 from ..replace_file import replace_file
+from .backbones import build_network
 from .card import ModelCard
 from .checkpoint_header import CONVENTIONS, FORMAT, VERSION, CheckpointError, open_model, parse_header
 from .config import config_to_dict
@@ -43,7 +44,7 @@ def load_checkpoint(path, dtype: torch.dtype) -> tuple[HamiltonianNetwork, Basis
     try:
         # The random weights that are about to be replaced must not advance the caller's generator.
         with torch.random.fork_rng(devices=[]):
-            network = HamiltonianNetwork(config, basis, card.elements).to(dtype)
+            network = build_network(config, basis, card.elements).to(dtype)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: no network can be built from the header: {error}") from error
     try:

@@ -4,7 +4,13 @@ import difflib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ..symbols import symbol_of
+
 ENERGY_ZEROS = ("vacuum", "cell-average")
+BACKBONES = ("fast", "deeph-e3")
+FAST_ONLY = tuple(
+    "message_cutoff n_blocks embedding n_radial radial_hidden message_scale hidden edge_last node_last final_node_update".split()
+)
 
 
 class ConfigError(ValueError):
@@ -36,10 +42,41 @@ class TraceGradConfig:
 
 
 @dataclass(frozen=True)
+class DeepHE3Config:
+    """Architecture of the backbone 'deeph-e3'; the defaults are the published ones (arXiv 2210.13955 and its public code).
+
+    hidden: irreps of atoms and pairs between blocks; edge_last, node_last: after the last block, '' for the published choice
+    (the irreps of the blocks of H; hidden); filter_lmax: of the harmonics of the pairs; radial_cutoff: Angstrom, end of the
+    n_radial Gaussians; norm: 'structure' (published: statistics over all atoms or pairs of a structure) or 'local' (of each).
+    """
+
+    hidden: str = "64x0e+32x1o+16x2e+8x3o+8x4e"
+    edge_last: str = ""
+    node_last: str = ""
+    filter_lmax: int = 4
+    n_blocks: int = 3
+    embedding: int = 64
+    n_radial: int = 128
+    radial_cutoff: float = 7.2
+    norm: str = "structure"
+
+    def __post_init__(self):
+        if self.norm not in ("structure", "local"):
+            raise ConfigError(f"deeph_e3.norm must be 'structure' or 'local', found {self.norm!r}")
+        for name in ("n_blocks", "embedding", "filter_lmax"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"deeph_e3.{name} must be at least 1, found {getattr(self, name)}")
+        if self.n_radial < 2 or self.radial_cutoff <= 0:
+            raise ConfigError("deeph_e3.n_radial must be at least 2 and deeph_e3.radial_cutoff positive")
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Architecture of the O(2) network. Lengths in Angstrom.
 
-    cutoff: atom pairs farther apart have no block; the blocks go to zero over the last cutoff_width.
+    backbone: 'fast' or 'deeph-e3' (settings in deeph_e3; those from message_cutoff to final_node_update belong to 'fast').
+    cutoff: atom pairs farther apart have no block; the blocks go to zero over the last cutoff_width (0: abruptly, as published
+    for 'deeph-e3' only). reach: {symbol: Angstrom}, if the pairs end at the sum of two reaches; {}: at the cutoff for all.
     message_cutoff: pairs nearer than this pass messages to atoms; the others only get pair updates.
     hidden, edge_last, node_last: irreps of the features between blocks and after the last one.
     final_node_update: one more message from the last pair features into the atoms, for the on-site blocks.
@@ -47,8 +84,10 @@ class NetworkConfig:
     spinor: blocks are 2 x 2 in spin, with spin-orbit coupling and time reversal (see spin.py).
     """
 
+    backbone: str = "fast"
     cutoff: float = 7.5
     cutoff_width: float = 0.4
+    reach: dict = field(default_factory=dict)
     message_cutoff: float = 5.0
     n_blocks: int = 2
     embedding: int = 32
@@ -61,17 +100,43 @@ class NetworkConfig:
     final_node_update: bool = True
     energy_zero: str = "vacuum"
     spinor: bool = False
+    deeph_e3: DeepHE3Config = field(default_factory=DeepHE3Config)
     tracegrad: TraceGradConfig = field(default_factory=TraceGradConfig)
 
     def __post_init__(self):
-        if not 0 < self.cutoff_width < self.cutoff:
+        if self.backbone not in BACKBONES:
+            raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {self.backbone!r}")
+        published = self.backbone == "deeph-e3"
+        if not (0 < self.cutoff_width < self.cutoff or (published and self.cutoff_width == 0)):
             raise ConfigError(f"cutoff_width must lie between 0 and cutoff = {self.cutoff}, found {self.cutoff_width}")
-        if not 0 < self.message_cutoff <= self.cutoff:
+        if published:
+            self._refuse_settings_of_the_fast_backbone()
+        self._check_reach()
+        if not published and not 0 < self.message_cutoff <= self.cutoff:
             raise ConfigError(f"message_cutoff must lie between 0 and cutoff = {self.cutoff}, found {self.message_cutoff}")
         if self.n_blocks < 1:
             raise ConfigError(f"n_blocks must be at least 1, found {self.n_blocks}")
         if self.energy_zero not in ENERGY_ZEROS:
             raise ConfigError(f"energy_zero must be one of {', '.join(ENERGY_ZEROS)}, found {self.energy_zero!r}")
+
+    def reach_of(self, elements) -> dict[int, float]:
+        """{Z: Angstrom} of atomic numbers: pairs nearer than the sum of both have a block."""
+        return {z: float(self.reach.get(symbol_of(z), self.cutoff / 2)) for z in elements}
+
+    def _refuse_settings_of_the_fast_backbone(self):
+        changed = [f.name for f in fields(self) if f.name in FAST_ONLY and getattr(self, f.name) != f.default]
+        if changed:
+            names = ", ".join(changed)
+            raise ConfigError(f"{names}: settings of the backbone 'fast'; those of 'deeph-e3' stand in the section deeph_e3")
+
+    def _check_reach(self):
+        if not self.reach:
+            return
+        if self.cutoff_width > 0:
+            raise ConfigError("reach needs cutoff_width 0: with a smooth end all pairs end at the cutoff")
+        longest = 2 * max(map(float, self.reach.values()))
+        if abs(longest - self.cutoff) > 1e-6:
+            raise ConfigError(f"cutoff must be twice the largest reach, {longest} Angstrom, found {self.cutoff}")
 
 
 def config_from_dict(cls, data: dict[str, Any], where: str = ""):

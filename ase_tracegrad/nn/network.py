@@ -16,13 +16,25 @@ from .config import NetworkConfig
 from .coupling import CommonShells
 from .energy_zero import EnergyZero
 from .interaction import EdgeUpdate, NodeUpdate, ScalarDecoder, rotate_into_frames
-from .irreps import Channels, NodeLinear
+from .irreps import Channels, NodeLinear, Rows
 from .o2 import O2Linear
 from .radial import gaussian_basis
 from .readout import BlockReadout
 from .tracegrad import TraceGradBlock
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backbone hands to the readout: offsite rows (E pairs, in their frames) and onsite rows (N atoms, common axes)
+    of the coupled standardised irreps, true scalars of the atoms (N, n), and the inputs of the two trace decoders or None."""
+
+    offsite: Rows
+    onsite: Rows
+    scalars: Tensor
+    offsite_invariants: list[Tensor] | None = None
+    onsite_invariants: list[Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,13 +56,32 @@ class HamiltonianNetwork(nn.Module):
     """Blocks of H(R) from a GraphBatch.
 
     elements: atomic numbers, ascending; basis: gives the shells of each. Use one dtype for the module and the batch.
+    This class holds the fast backbone; another one overrides ``_build_backbone`` and ``_features`` (see backbones.py).
     """
+
+    backbone = "fast"
+    node_scalars: int  # true scalars of the atoms in Features
+    invariant_sizes: tuple[int, int]  # widths of the inputs of the two trace decoders
+    lmax: int  # of the rotations a batch needs
 
     def __init__(self, config: NetworkConfig, basis: Basis, elements: list[int]):
         super().__init__()
+        if config.backbone != self.backbone:
+            raise ValueError(f"{type(self).__name__} is the backbone {self.backbone!r}, not {config.backbone!r}: use build_network")
         self.config, self.elements = config, list(elements)
         self.shells = CommonShells(basis, elements, spinor=config.spinor)
-        n_elements = len(elements)
+        self._build_backbone(config, len(elements))
+        self.readout = BlockReadout(self.shells, len(elements), config.cutoff, config.cutoff_width)
+        self.energy_zero = EnergyZero(len(elements), self.node_scalars) if config.energy_zero == "cell-average" else None
+        n_labels, decoder = len(self.shells.shells) ** 2, config.tracegrad.decoder
+        self.offsite_trace, self.onsite_trace = (ScalarDecoder(n, n_labels) if decoder else None for n in self.invariant_sizes)
+
+    @property
+    def reach(self) -> dict[int, float]:
+        """Angstrom of each element: pairs nearer than the sum of both have a block."""
+        return self.config.reach_of(self.elements)
+
+    def _build_backbone(self, config: NetworkConfig, n_elements: int):
         hidden, edge_last, node_last = Channels(config.hidden), Channels(config.edge_last), Channels(config.node_last)
         node = edge = Channels(f"{config.embedding}x0e")
         self.atom_embedding = nn.Embedding(n_elements, config.embedding)
@@ -67,48 +98,44 @@ class HamiltonianNetwork(nn.Module):
         missing = self.shells.missing_onsite(node)
         if missing:
             log.warning("on-site blocks will have no part of type %s: network.node_last has none", ", ".join(missing))
-        self.readout = BlockReadout(self.shells, n_elements, config.cutoff, config.cutoff_width)
-        self.node_channels = node
-        self.energy_zero = EnergyZero(n_elements, node.scalars) if config.energy_zero == "cell-average" else None
-        self.offsite_trace, self.onsite_trace = self._trace_decoders(node, edge)
-        self.lmax = max(Channels(config.hidden).lmax, edge_last.lmax, node_last.lmax, self.shells.channels.lmax)
-
-    def _trace_decoders(self, node: Channels, edge: Channels) -> tuple[ScalarDecoder | None, ScalarDecoder | None]:
-        c = self.config.tracegrad
-        if not c.decoder:
-            return None, None
-        n_labels = len(self.shells.shells) ** 2
-        from_blocks = c.invariants * self.config.n_blocks
-        return (
-            ScalarDecoder(from_blocks if c.edges else edge.scalars, n_labels),
-            ScalarDecoder(from_blocks if c.nodes else node.scalars, n_labels),
+        self.node_channels, self.node_scalars = node, node.scalars
+        from_blocks = config.tracegrad.invariants * config.n_blocks
+        self.invariant_sizes = (
+            from_blocks if config.tracegrad.edges else edge.scalars,
+            from_blocks if config.tracegrad.nodes else node.scalars,
         )
+        self.lmax = max(hidden.lmax, edge_last.lmax, node_last.lmax, self.shells.channels.lmax)
 
     def forward(self, batch: GraphBatch, *, with_traces: bool = False) -> Prediction:
+        features = self._features(batch, with_traces and self.offsite_trace is not None)
+        zero = None if self.energy_zero is None else self.energy_zero(features.scalars, batch)
+        offsite = self.readout.offsite_blocks(features.offsite, batch)
+        onsite = self.readout.onsite_blocks(features.onsite, batch)
+        if self.offsite_trace is None or self.onsite_trace is None or features.offsite_invariants is None:
+            return Prediction(offsite, onsite, zero)
+        offsite_trace = self.offsite_trace(features.offsite_invariants)
+        return Prediction(offsite, onsite, zero, offsite_trace, self.onsite_trace(features.onsite_invariants))
+
+    def _features(self, batch: GraphBatch, invariants: bool) -> Features:
         radial = gaussian_basis(batch.distance, 0.0, self.config.cutoff, self.config.n_radial)
         pair_type = batch.species[batch.receiver] * len(self.elements) + batch.species[batch.sender]
         x = [self.atom_embedding(batch.species)[:, None]]
         e = [gaussian_basis(batch.distance, 0.8, self.config.cutoff, self.config.embedding) + self.pair_embedding(pair_type)]
         x_receiver, x_sender = ([x[0][:, 0].index_select(0, index)] for index in (batch.receiver, batch.sender))
-        offsite_trace, onsite_trace = (self.offsite_trace, self.onsite_trace) if with_traces else (None, None)
         node_invariants, edge_invariants = [], []
         for block in self.blocks:
-            x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch, offsite_trace is not None)
+            x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch, invariants)
             node_invariants.append(z_node)
             edge_invariants.append(z_edge)
-        last_scalars = x[0][:, 0, : self.node_channels.scalars]
-        zero = None if self.energy_zero is None else self.energy_zero(last_scalars, batch)
+        scalars = x[0][:, 0, : self.node_scalars]
         if self.final_node_update is not None:
             x = self.final_node_update(x, x_receiver, x_sender, e, radial, batch)
-        offsite_rows = self.shells.channels.to_rows(self.offsite_head([e])[0])
-        offsite = self.readout.offsite_blocks(offsite_rows, batch)
-        onsite = self.readout.onsite_blocks(self.onsite_head(x), batch)
-        if offsite_trace is None or onsite_trace is None:
-            return Prediction(offsite, onsite, zero)
+        offsite, onsite = self.shells.channels.to_rows(self.offsite_head([e])[0]), self.onsite_head(x)
+        if not invariants:
+            return Features(offsite, onsite, scalars)
         c = self.config.tracegrad
         z_edges = edge_invariants if c.edges else [e[0][:, : self.blocks[-1].edge_scalars]]
-        z_nodes = node_invariants if c.nodes else [last_scalars]
-        return Prediction(offsite, onsite, zero, offsite_trace(z_edges), onsite_trace(z_nodes))
+        return Features(offsite, onsite, scalars, z_edges, node_invariants if c.nodes else [scalars])
 
 
 class InteractionBlock(nn.Module):

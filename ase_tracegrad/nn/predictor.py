@@ -44,7 +44,7 @@ class Predictor:
                 f"model {self.card.name!r} knows {' '.join(symbol_of(z) for z in self.network.elements)}, "
                 f"not {' '.join(symbol_of(z) for z in unknown)}: choose or train another model"
             )
-        return build_graph(structure, dict.fromkeys(self.network.elements, self.network.config.cutoff / 2))
+        return build_graph(structure, self.network.reach)
 
     def check(self, structure: Structure) -> list[str]:
         """Reasons to distrust a prediction for this structure (see domain.py); raises UnsupportedStructureError."""

@@ -63,7 +63,9 @@ class BlockReadout(nn.Module):
         return baseline, spread
 
     def envelope(self, distance: Tensor) -> Tensor:
-        """Smooth end of the blocks at the cut-off, (E,)."""
+        """Smooth end of the blocks at the cut-off, (E,); 1 for a cutoff_width of 0."""
+        if self.cutoff_width == 0:
+            return torch.ones_like(distance)
         return polynomial_envelope(distance, self.cutoff, self.cutoff_width)
 
     def offsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:

@@ -77,7 +77,8 @@ class TraceGradBlock(nn.Module):
         self.register_buffer("norms", torch.cat(norms), persistent=False)
         self.mlp = InvariantMLP(sum(self.ranks), hidden, invariants)
         # One learned step per channel; small at first, so that a new block begins near the identity.
-        self.step = nn.Parameter(torch.cat([torch.full((c,), 1 / c if full else 1.0) for _, _, c in channels.groups]))
+        steps = torch.cat([torch.full((c,), 1 / c if full else 1.0) for _, _, c in channels.groups])
+        self.step = nn.Parameter(steps) if gradient else None
 
     def forward(self, f: Rows | Orders, *, invariants: bool = True) -> tuple[Rows | Orders, Tensor | None]:
         if not (self.gradient or invariants):
@@ -129,6 +130,7 @@ class TraceGradBlock(nn.Module):
         return torch.cat(grams, dim=1)
 
     def _add(self, f, v):
+        assert self.step is not None
         return [x + y for x, y in zip(f, self.algebra.scale(v, self.step[None]), strict=True)]
 
 

@@ -52,5 +52,8 @@ def make_predictor(elements=(1, 6, 22, 58), *, dtype=torch.float64, seed=0, **ch
     torch.manual_seed(seed)
     network = HamiltonianNetwork(make_config(**changes), basis, list(elements)).double()
     fill_statistics(network)
-    card = ModelCard("synthetic", "random weights", list(elements), basis.name, basis.code, basis.xc, network.config.cutoff)
-    return Predictor(network.to(dtype), basis, card)
+    return Predictor(network.to(dtype), basis, make_card(network, basis))
+
+
+def make_card(network: HamiltonianNetwork, basis: Basis) -> ModelCard:
+    return ModelCard("synthetic", "random weights", network.elements, basis.name, basis.code, basis.xc, network.config.cutoff)

@@ -15,7 +15,8 @@ E = 6
 def make_block(kind: str, **options) -> TraceGradBlock:
     torch.manual_seed(0)
     block = TraceGradBlock(Channels(TEXT), kind, hidden=7, invariants=4, **options).double()
-    block.step.data.uniform_(0.5, 1.5)  # every channel its own, so that a wrong one is seen
+    if block.step is not None:
+        block.step.data.uniform_(0.5, 1.5)  # every channel its own, so that a wrong one is seen
     return block
 
 
