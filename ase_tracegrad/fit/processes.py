@@ -55,9 +55,8 @@ class Processes:
                 dist.broadcast(tensor, 0)
 
     def leave(self):
-        """End the group; every process has arrived here."""
+        """Leave the group."""
         if self.size > 1:
-            dist.barrier()
             dist.destroy_process_group()
 
 

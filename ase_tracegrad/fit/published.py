@@ -53,7 +53,7 @@ def check_shells(folder: Path, found: Mapping[int, tuple[int, ...]], basis: Basi
 
 
 def band_difference(sample: Sample) -> float:
-    """Largest |difference| in eV between the bands of H(R), S(R) and the printed ones, up to ABOVE_FERMI eV over the Fermi level."""
+    """Largest |difference| in eV between the bands of H(R), S(R) and the printed ones, up to ABOVE_FERMI eV over E_F."""
     if sample.bands is None:
         raise ValueError("this sample has no reference bands")
     energies = compute_bands(sample.hamiltonian, sample.overlap, sample.bands.kpts)
