@@ -105,7 +105,8 @@ class CardConfig:
 class TrainingConfig:
     """data: packed file; limit: samples per split (0: all); start: model (name or file) whose weights to begin with, '' for
     random ones; validate_every: epochs; validate_bands: structures whose bands are compared at each validation; everything
-    random follows from seed. device: 'cpu', 'cuda', 'cuda:1'; memory_gb: labels that may stay in the memory of each process,
+    random follows from seed. standardize: true (deviations from a two-centre baseline, in units of their spread at each
+    distance), 'per-channel' (no baseline, one spread of each irrep) or false (raw H). device: 'cpu', 'cuda', 'cuda:1'; memory_gb: labels that may stay in the memory of each process,
     the others are read again whenever their turn comes (0: all stay); tensorboard: also log there."""
 
     data: str
@@ -113,7 +114,7 @@ class TrainingConfig:
     start: str = ""
     seed: int = 0
     limit: int = 0
-    standardize: bool = True
+    standardize: bool | str = True
     validate_every: int = 10
     validate_bands: int = 4
     device: str = "cpu"
@@ -126,6 +127,8 @@ class TrainingConfig:
     card: CardConfig = field(default_factory=CardConfig)
 
     def __post_init__(self):
+        if self.standardize not in (True, False, "per-channel"):
+            raise ConfigError(f"standardize must be true, 'per-channel' or false, found {self.standardize!r}")
         _require("", self, "validate_every", at_least=1)
         for name in ("limit", "validate_bands", "memory_gb"):
             _require("", self, name, at_least=0)

@@ -19,6 +19,7 @@ from ..nn.assembly import assemble
 from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
 from ..replace_file import replace_text
+from .channels import flatten_distance
 from .config import TrainingConfig
 from .dataset import LabelledGraph, labels_hash
 from .device import choose_training_device, to_device
@@ -90,6 +91,8 @@ class Trainer:
         self.labels = labels_hash(graph for split in ("train", "validation") for graph in self.data[split])
         if config.standardize:
             fit_standardization(self.network, self.data["train"].kept)
+        if config.standardize == "per-channel":
+            flatten_distance(self.network, self.data["train"].kept)
         self.examples: dict[str, Example] = {}
         self.states: dict[str, BlochStates] = {}
         self.references: dict[str, BandReference] = {}
@@ -243,11 +246,12 @@ class Trainer:
             prediction = self.average(batch)
             (matrix,) = assemble(self.average, [graph.graph], batch, prediction, sample.basis, [sample.overlap])
             error = hamiltonian_error(matrix, sample)
-            elements[k] = torch.tensor(astuple(error))
+            elements[k] = torch.tensor(astuple(error), dtype=torch.float64)
             if k < n_bands:
                 if graph.name not in self.references:
                     self.references[graph.name] = BandReference(sample)
-                bands[k] = torch.tensor(astuple(self.references[graph.name].error(matrix, error)))
+                found = self.references[graph.name].error(matrix, error)
+                bands[k] = torch.tensor(astuple(found), dtype=torch.float64)
         return pool_errors(
             [HamiltonianError(*row) for row in self.processes.sum(elements).tolist()],
             [BandError(*row) for row in self.processes.sum(bands).tolist()],

@@ -333,3 +333,66 @@ def test_samples_without_a_fermi_level(tmp_path):
     with pytest.raises(ValueError, match="chain-0 has no info"):
         make_trainer(path, tmp_path / "run")
     make_trainer(path, tmp_path / "run", validate_bands=0)
+
+
+def test_a_memory_cap_changes_nothing_that_is_learned(store, tmp_path):
+    """Without standardisation, whose sample is what stays in memory."""
+    runs = []
+    for name, memory in (("all", 0.0), ("one", 1e-9)):
+        trainer = make_trainer(store, tmp_path / name, memory_gb=memory, standardize=False, **EVERYTHING)
+        assert len(trainer.data["train"].kept) == (1 if memory else 2)
+        trainer.run(progress=False)
+        runs.append(weights(trainer))
+    assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
+
+
+def test_early_stop_gives_the_best_weights(store, tmp_path, monkeypatch):
+    trainer = make_trainer(store, tmp_path, schedule={"epochs": 9, "early_stop": 2})
+    errors, seen = iter([3.0, 1.0, 2.0, 2.0]), []
+
+    def evaluate(graphs, n_bands):
+        seen.append({k: v.clone() for k, v in trainer.average.state_dict().items()})
+        return {"mae_all": next(errors)}
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    best = trainer.run(progress=False).state_dict()
+    assert trainer.epoch == len(seen) == 4
+    assert all(torch.equal(best[k], seen[1][k]) for k in best)
+    assert not all(torch.equal(best[k], seen[3][k]) for k in best)
+    resumed = make_trainer(store, tmp_path, schedule={"epochs": 9, "early_stop": 2})
+    resumed.resume()
+    again = resumed.run(progress=False).state_dict()
+    assert resumed.epoch == 4
+    assert all(torch.equal(best[k], again[k]) for k in best)
+
+
+def test_a_run_that_ends_early_is_validated_and_saved(store, tmp_path):
+    """Although the last epoch is no multiple of validate_every."""
+    schedule = {"epochs": 20, "kind": "step", "step_start": 1, "step_every": 1, "stop_below": 1e-3}
+    trainer = make_trainer(store, tmp_path, validate_every=4, schedule=schedule, optimizer={"learning_rate": 6e-3})
+    trainer.run(progress=False)
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["3"]
+    assert (tmp_path / "state.pt").exists()
+
+
+def test_a_state_of_an_older_version_goes_on(store, tmp_path):
+    """It lacks the settings and counters that came later, and holds those of a plateau."""
+    trainer = make_trainer(store, tmp_path, schedule={"epochs": 3})
+    trainer.epoch = 2
+    trainer.save_state()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    config = json.loads(state["config"])
+    for section, names in (("schedule", "cooldown threshold step_start step_every stop_below early_stop"), ("", "device memory_gb")):
+        for name in names.split():
+            del (config[section] if section else config)[name]
+    state["config"] = json.dumps(config)
+    state["plateau"] = {"factor": 0.5, "best": 1.25, "waited": 2}
+    del state["best"]
+    torch.save(state, tmp_path / "state.pt")
+    resumed = make_trainer(store, tmp_path, schedule={"epochs": 3})
+    resumed.resume()
+    assert resumed.epoch == 2
+    assert resumed.schedule.state["factor"] == 0.5
+    resumed.run(progress=False)
+    with pytest.raises(ValueError, match=r"schedule\.early_stop = 0 \(now 5\)"):
+        make_trainer(store, tmp_path, schedule={"epochs": 3, "early_stop": 5}).resume()

@@ -53,6 +53,8 @@ def test_shipped_configurations_are_valid(path):
         (MINIMAL + "schedule: {kind: cosine}", [], "schedule.kind must be 'one-cycle', 'plateau' or 'step', found 'cosine'"),
         (MINIMAL + "schedule: {step_every: 0}", [], "schedule.step_every must be at least 1, found 0"),
         (MINIMAL + "schedule: {threshold: 1.5}", [], "schedule.threshold must be at least 0 and below 1, found 1.5"),
+        (MINIMAL + "standardize: twice", [], "standardize must be true, 'per-channel' or false, found 'twice'"),
+        (MINIMAL + "standardize: 2", [], "standardize must be of type bool | str, found 2"),
         (MINIMAL + "memory_gb: -1", [], "memory_gb must be at least 0, found -1"),
         (MINIMAL + "schedule: {epochs: 0}", [], "schedule.epochs must be at least 1"),
         (MINIMAL + "optimizer: {batch_size: 0}", [], "optimizer.batch_size must be at least 1, found 0"),
