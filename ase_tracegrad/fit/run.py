@@ -33,6 +33,11 @@ def train_model(config: TrainingConfig, *, resume: bool = False) -> Path | None:
     """
     processes = join_processes()
     try:
+        if processes.size > config.optimizer.batch_size:
+            raise ValueError(
+                f"{processes.size} processes share the structures of a step, but optimizer.batch_size is "
+                f"{config.optimizer.batch_size}: set it to at least {processes.size}, or start fewer processes"
+            )
         with StoreReader(config.data) as store:
             basis = store.basis
         trainer = Trainer(config, basis, sorted(basis.atoms), processes)

@@ -382,9 +382,10 @@ def test_a_state_of_an_older_version_goes_on(store, tmp_path):
     trainer.save_state()
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     config = json.loads(state["config"])
-    for section, names in (("schedule", "cooldown threshold step_start step_every stop_below early_stop"), ("", "device memory_gb")):
-        for name in names.split():
-            del (config[section] if section else config)[name]
+    for name in "cooldown threshold step_start step_every stop_below early_stop".split():
+        del config["schedule"][name]
+    for name in ("device", "memory_gb", "tensorboard"):
+        del config[name]
     state["config"] = json.dumps(config)
     state["plateau"] = {"factor": 0.5, "best": 1.25, "waited": 2}
     del state["best"]

@@ -196,7 +196,10 @@ def test_the_trained_model_is_a_model(finished, graphene_store):
     ("overrides", "message"),
     [
         (["schedule.epoch=3"], "tracegrad: error: unknown key 'schedule.epoch'; did you mean 'epochs'?"),
-        (["network.hidden=4x0q"], "tracegrad: error: cannot read the irreps '4x0q': expected terms such as 32x0e or 8x1o, found '4x0q'"),
+        (
+            ["network.hidden=4x0q"],
+            "tracegrad: error: cannot read the irreps '4x0q': expected terms such as 32x0e or 8x1o, found '4x0q'",
+        ),
         (["network.cutoff=1.0"], "tracegrad: error: message_cutoff must lie between 0 and cutoff = 1.0, found 2.6"),
         (["data=nowhere.h5"], "tracegrad: error: no packed data file at nowhere.h5"),
         (["data=README.md"], "tracegrad: error: README.md is not a readable HDF5 file"),
