@@ -106,8 +106,9 @@ class TrainingConfig:
     """data: packed file; limit: samples per split (0: all); start: model (name or file) whose weights to begin with, '' for
     random ones; validate_every: epochs; validate_bands: structures whose bands are compared at each validation; everything
     random follows from seed. standardize: true (deviations from a two-centre baseline, in units of their spread at each
-    distance), 'per-channel' (no baseline, one spread of each irrep) or false (raw H). device: 'cpu', 'cuda', 'cuda:1'; memory_gb: labels that may stay in the memory of each process,
-    the others are read again whenever their turn comes (0: all stay); tensorboard: also log there."""
+    distance), 'per-channel' (no baseline, one spread of each irrep) or false (raw H). device: 'cpu', 'cuda', 'cuda:1';
+    memory_gb: labels that may stay in the memory of each process, the others are read again whenever their turn comes (0: all
+    stay); tensorboard: also log there."""
 
     data: str
     out: str

@@ -84,9 +84,9 @@ def _describe_model(config: TrainingConfig, basis, name: str, sample: Sample, sp
     left_out = 1000 * np.abs(sample.hamiltonian.values[beyond]).mean() if beyond.any() else 0.0
     return [
         f"model: {count_parameters(network)} parameters, {shells}",
-        f"labels: {sample.hamiltonian.spin if sample.hamiltonian.spin != 'none' else 'spinless'} Hamiltonians; in {name}, "
-        f"{len(sample.structure)} atoms, {graph.batch.n_pairs} pairs within the cut-off; blocks reach {distances.max():.2f} Angstrom, "
-        f"beyond the cut-off {config.network.cutoff:g} their elements are {left_out:.2g} meV in the mean",
+        f"labels: {'spinor' if sample.hamiltonian.spin == 'spinor' else 'spinless'} Hamiltonians; in {name}, "
+        f"{len(sample.structure)} atoms, {graph.batch.n_pairs} pairs within the cut-off; blocks reach {distances.max():.2f} "
+        f"Angstrom, beyond the cut-off {config.network.cutoff:g} their elements are {left_out:.2g} meV in the mean",
         f"memory: about {memory:.2g} GB of labels per process" + (f", of which {limit:g} GB stay" if limit else ", all kept"),
         f"steps: {schedule.steps_per_epoch} per epoch, {schedule.total_steps} at most; learning rate ({config.schedule.kind}) "
         f"{schedule.rate(0):.2g} at first, {config.optimizer.learning_rate:.2g} at most, {int(os.environ.get('WORLD_SIZE', '1'))} "
