@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ase_tracegrad.fit.config import load_config
 from ase_tracegrad.fit.published import band_difference
 from ase_tracegrad.io.deeph import write_deeph, write_deeph_legacy
 from ase_tracegrad.io.sample import Sample
 from ase_tracegrad.io.store import StoreReader, StoreWriter
 from ase_tracegrad.labels.campaign import label_path
+from ase_tracegrad.nn.network import HamiltonianNetwork
 from ase_tracegrad.structure import Structure
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -224,3 +228,21 @@ def test_real_labels_reproduce_the_bands_openmx_printed(prepare, shared_data, tm
     assert code == 2
     assert "prim: " in stderr
     assert "differ from the printed ones by 1 meV" in stderr
+
+
+@pytest.mark.parametrize("name", ["MM", "BT"])
+def test_a_configuration_fits_its_database(databases, name):
+    """The network of the shipped file is built for the shells and the spin of the labels."""
+    database = databases.DATABASES[name]
+    config = load_config(ROOT / "training" / "configs" / f"{name.lower()}.yaml")
+    network = HamiltonianNetwork(config.network, database.bare_basis(), sorted(database.bare_basis().atoms))
+    assert network.config.spinor == database.spinful
+    assert config.data == f"training/data/{name.lower()}/{name.lower()}.h5"
+
+
+def test_every_database_has_its_configuration(databases):
+    for name, database in databases.DATABASES.items():
+        config = load_config(ROOT / "training" / "configs" / f"{name.lower()}.yaml")
+        reach = max(float(file[len(symbol) : -len(".pao")]) for symbol, file in database.pao_files.items())
+        assert config.network.cutoff == pytest.approx(2 * reach * 0.529177, abs=0.02)
+        assert config.network.spinor == database.spinful
