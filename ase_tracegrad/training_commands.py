@@ -26,19 +26,15 @@ def train_from_config(
     settings = load_config(config, set_ or [])
     import logging
 
-    import torch
-
     from .fit.run import plan_run, train_model
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if threads:
-        torch.set_num_threads(threads)
     if dry_run:
         text, problems = plan_run(settings)
         typer.echo(text)
         raise typer.Exit(2 if problems else 0)
     try:
-        path = train_model(settings, resume=resume)
+        path = train_model(settings, resume=resume, threads=threads)
     except FloatingPointError as error:
         typer.echo(f"tracegrad: error: {error}", err=True)
         raise typer.Exit(1) from error

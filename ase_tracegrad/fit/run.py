@@ -26,11 +26,14 @@ NEEDED = ("train", "validation")
 ALL = (*NEEDED, "test")
 
 
-def train_model(config: TrainingConfig, *, resume: bool = False) -> Path | None:
+def train_model(config: TrainingConfig, *, resume: bool = False, threads: int | None = None) -> Path | None:
     """Train and write out/model.safetensors; its path in the process that writes, None in torchrun's others.
 
+    threads: of torch, in this process from now on; None leaves them as they are.
     ValueError, OSError for settings or data that do not fit, FloatingPointError if the run diverges.
     """
+    if threads:
+        torch.set_num_threads(threads)
     processes = join_processes()
     try:
         if processes.size > config.optimizer.batch_size:
