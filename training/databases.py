@@ -3,7 +3,6 @@
 Sources: X. Gong et al., arXiv 2210.13955 (DeepH-E3) and arXiv 2405.05722 (TraceGrad) for names, sizes, basis and splits. The
 publications name the sizes of the splits, not their members; which structure goes where follows here from a seed. No hash of the
 downloads is known to us, so none is compared; the prepared file's own hash is printed and kept.
-Valence charges: valence.electron of OpenMX's DFT_DATA13 .pao files.
 """
 
 import re
@@ -14,10 +13,11 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from ase_tracegrad.basis import AtomicBasis, Basis
+from ase_tracegrad.io.valence import set_valence
 
 LETTERS = "spdf"
-PAO = {"C": ("C6.0", "s2p2d1", 4), "Mo": ("Mo7.0", "s3p2d2", 14), "S": ("S7.0", "s2p2d1", 6)}
-PAO |= {"Bi": ("Bi8.0", "s3p2d2", 15), "Te": ("Te7.0", "s3p2d2", 16), "Se": ("Se7.0", "s3p2d2", 6)}
+PAO = {"C": ("C6.0", "s2p2d1"), "Mo": ("Mo7.0", "s3p2d2"), "S": ("S7.0", "s2p2d1")}
+PAO |= {"Bi": ("Bi8.0", "s3p2d2"), "Te": ("Te7.0", "s3p2d2"), "Se": ("Se7.0", "s3p2d2")}
 SPLITS = ("train", "validation", "test")
 PRIMITIVE = "prim"  # an unperturbed primitive cell beside the displaced ones: only to test
 SMALLEST_KIND = 5  # fewer structures of a kind are not split on their own
@@ -54,12 +54,11 @@ class Database:
         """The shells and valence charges without radial functions."""
         atoms = {}
         for symbol in self.elements:
-            _, shells, valence = PAO[symbol]
-            number = atomic_numbers[symbol]
+            shells, number = PAO[symbol][1], atomic_numbers[symbol]
             momenta = [LETTERS.index(letter) for letter, count in re.findall(r"([a-z])(\d)", shells) for _ in range(int(count))]
-            atoms[number] = AtomicBasis(number, tuple(momenta), (), float(valence))
+            atoms[number] = AtomicBasis(number, tuple(momenta))
         name = " ".join(f"{PAO[symbol][0]}-{PAO[symbol][1]}" for symbol in self.elements)
-        return Basis(atoms, name=name, code="OpenMX", xc="PBE")
+        return set_valence(Basis(atoms, name=name, code="OpenMX", xc="PBE"), "openmx")
 
 
 DATABASES = {
