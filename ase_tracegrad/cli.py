@@ -1,4 +1,4 @@
-"""The command line: tracegrad bands | dos | gap | symmetry | predict | convert | info | models | demo.
+"""The command line: tracegrad bands | dos | gap | symmetry | predict | convert | train | evaluate | info | models | demo.
 
 Anything wrong with the input ends in exit code 2 and one line on stderr.
 """
@@ -19,6 +19,7 @@ from .arguments import CommandError, attach, check_folder, check_grouping, check
 from .convert_command import convert_files
 from .model_commands import models_app
 from .replace_file import replace_file, replace_text
+from .training_commands import evaluate_model_file, train_from_config
 
 if TYPE_CHECKING:
     from .io.sample import Sample
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.command("convert")(convert_files)
+app.command("train")(train_from_config)
+app.command("evaluate")(evaluate_model_file)
 
 Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]

@@ -18,7 +18,8 @@ from measure import describe_machine, write_result
 
 from ase_tracegrad.fit.config import TrainingConfig, load_config
 from ase_tracegrad.fit.evaluate import evaluate_model
-from ase_tracegrad.fit.trainer import STATE_FILE, Trainer
+from ase_tracegrad.fit.state import STATE_FILE
+from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.nn.network import count_parameters
 from ase_tracegrad.nn.predictor import Predictor

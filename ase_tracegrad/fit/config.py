@@ -40,7 +40,8 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW. clip: gradients are cut at this multiple of their running norm; ema: decay of the averaged weights."""
+    """AdamW. batch_size: structures per step, whose gradients are accumulated one structure at a time, so that memory does not
+    grow with it; clip: gradients are cut at this multiple of their running norm; ema: decay of the averaged weights."""
 
     learning_rate: float = 6e-3
     weight_decay: float = 0.0
@@ -58,8 +59,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """kind: 'one-cycle' (warm-up over the fraction warmup, then cosine to learning_rate * final) or 'plateau'
-    (times factor when the validation error has not improved for patience validations)."""
+    """kind: 'one-cycle' (warm-up over the fraction warmup, then cosine to learning_rate * final), 'plateau' (times factor
+    when the validation error has not improved by the fraction threshold for patience validations, then cooldown validations
+    of grace) or 'step' (times factor at epoch step_start and every step_every epochs after it).
+
+    stop_below: end when plateau or step have lowered the learning rate below this; early_stop: end after this many
+    validations without a lowest error, with the weights of the best one (0: never).
+    """
 
     epochs: int = 300
     kind: str = "one-cycle"
@@ -67,15 +73,23 @@ class ScheduleConfig:
     final: float = 1e-3
     factor: float = 0.5
     patience: int = 10
+    cooldown: int = 0
+    threshold: float = 0.0
+    step_start: int = 200
+    step_every: int = 200
+    stop_below: float = 0.0
+    early_stop: int = 0
 
     def __post_init__(self):
-        if self.kind not in ("one-cycle", "plateau"):
-            raise ConfigError(f"schedule.kind must be 'one-cycle' or 'plateau', found {self.kind!r}")
-        _require("schedule", self, "epochs", at_least=1)
-        for name in ("warmup", "final"):
+        if self.kind not in ("one-cycle", "plateau", "step"):
+            raise ConfigError(f"schedule.kind must be 'one-cycle', 'plateau' or 'step', found {self.kind!r}")
+        for name in ("epochs", "step_every"):
+            _require("schedule", self, name, at_least=1)
+        for name in ("warmup", "final", "threshold"):
             _require("schedule", self, name, at_least=0, below=1)
         _require("schedule", self, "factor", above=0, below=1)
-        _require("schedule", self, "patience", at_least=0)
+        for name in ("patience", "cooldown", "step_start", "stop_below", "early_stop"):
+            _require("schedule", self, name, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -91,16 +105,22 @@ class CardConfig:
 class TrainingConfig:
     """data: packed file; limit: samples per split (0: all); start: model (name or file) whose weights to begin with, '' for
     random ones; validate_every: epochs; validate_bands: structures whose bands are compared at each validation; everything
-    random follows from seed."""
+    random follows from seed. standardize: true (deviations from a two-centre baseline, in units of their spread at each
+    distance), 'per-channel' (no baseline, one spread of each irrep) or false (raw H). device: 'cpu', 'cuda', 'cuda:1';
+    memory_gb: labels that may stay in the memory of each process, the others are read again whenever their turn comes (0: all
+    stay); tensorboard: also log there."""
 
     data: str
     out: str
     start: str = ""
     seed: int = 0
     limit: int = 0
-    standardize: bool = True
+    standardize: bool | str = True
     validate_every: int = 10
     validate_bands: int = 4
+    device: str = "cpu"
+    memory_gb: float = 0.0
+    tensorboard: bool = False
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -108,8 +128,10 @@ class TrainingConfig:
     card: CardConfig = field(default_factory=CardConfig)
 
     def __post_init__(self):
+        if self.standardize not in (True, False, "per-channel"):
+            raise ConfigError(f"standardize must be true, 'per-channel' or false, found {self.standardize!r}")
         _require("", self, "validate_every", at_least=1)
-        for name in ("limit", "validate_bands"):
+        for name in ("limit", "validate_bands", "memory_gb"):
             _require("", self, name, at_least=0)
 
 

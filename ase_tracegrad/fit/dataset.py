@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..electronic.symmetry import time_reversal_residual
 from ..graph import NeighborGraph, build_graph
@@ -74,28 +73,6 @@ def _check_spin(name: str, sample: Sample, spinor: bool):
             f"{name}: H differs from its time reverse by up to {residual:.2g} eV, so the label is magnetic; spinor networks "
             f"predict non-magnetic Hamiltonians (up to {LARGEST_MAGNETISM:g} eV): compute it without moments, or leave it out"
         )
-
-
-def load_labelled(
-    path, network: HamiltonianNetwork, splits: Iterable[str], *, limit: int = 0, needs_fermi_level: bool = False
-) -> dict[str, list[LabelledGraph]]:
-    """{split: graphs} of a packed file whose samples name their split in info['split'].
-
-    limit > 0 keeps the first samples of each split only; needs_fermi_level: ValueError for samples without one.
-    """
-    data: dict[str, list[LabelledGraph]] = {split: [] for split in splits}
-    with StoreReader(path) as store:
-        for name in tqdm(store.names, desc="reading labels", disable=None, leave=False):
-            split = store.split(name)
-            if split in data and not (limit and len(data[split]) >= limit):
-                data[split].append(label_graph(name, store[name], network))
-    empty = [split for split, graphs in data.items() if not graphs]
-    if empty:
-        raise ValueError(f"{path} holds no sample of split(s) {empty}; samples must name their split in info['split']")
-    nowhere = [g.name for graphs in data.values() for g in graphs if "fermi_level" not in g.sample.info]
-    if nowhere and needs_fermi_level:
-        raise ValueError(f"{path}: sample {nowhere[0]} has no info['fermi_level'], which band errors and the band loss need")
-    return data
 
 
 def labels_hash(graphs: Iterable[LabelledGraph]) -> str:

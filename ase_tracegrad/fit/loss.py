@@ -92,9 +92,9 @@ def band_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, st
         errors = from_components(errors[0]), from_components(errors[1])
     n, u = errors[1].shape[0], errors[1].shape[-1]
     offsite, onsite = (error.flatten(1).to(torch.complex64) for error in errors)
-    dense = torch.zeros(n * n, u * u, dtype=torch.complex64)
+    dense = torch.zeros(n * n, u * u, dtype=torch.complex64, device=onsite.device)
     dense = dense.index_add(0, graph.batch.receiver * n + graph.batch.sender, offsite * states.phases[pick][:, None])
-    dense = dense.index_add(0, torch.arange(n) * (n + 1), onsite)
+    dense = dense.index_add(0, torch.arange(n, device=onsite.device) * (n + 1), onsite)
     dense = dense.view(n, n, u, u).permute(0, 2, 1, 3).reshape(n * u, n * u)
     c = states.coefficients[pick]
     projected = c.conj().T @ dense @ c

@@ -1,15 +1,14 @@
-"""The training loop: one structure after the other, averaged weights, atomic checkpoints, bit-exact resume."""
+"""The training loop: one structure after the other, averaged weights, bit-exact resume, any number of processes."""
 
 import copy
-import csv
 import json
 import logging
 import math
-import os
-import pickle
-import time
 import zlib
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from time import process_time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,37 +19,54 @@ from ..nn.assembly import assemble
 from ..nn.backbones import build_network
 from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
+from ..replace_file import replace_text
+from .channels import flatten_distance
 from .config import TrainingConfig
-from .dataset import LabelledGraph, labels_hash, load_labelled
+from .dataset import LabelledGraph, labels_hash
+from .device import choose_training_device, to_device
+from .labelled import LabelledGraphs, load_labelled
+from .log import TrainingLog
 from .loss import BlochStates, band_loss, element_loss, make_bloch_states, trace_loss
-from .metrics import BandReference, hamiltonian_error, pool_errors
+from .metrics import BandError, BandReference, HamiltonianError, hamiltonian_error, pool_errors
+from .processes import Processes
+from .schedule import Schedule
 from .start import start_from
+from .state import STATE_FILE, read_state, write_state
 from .targets import TraceLabels, fit_standardization, trace_labels
 
 log = logging.getLogger(__name__)
 
-STATE_FILE = "state.pt"
-LOG_FILE = "log.csv"
+LOSSES = ("loss", "trace_loss", "band_loss")
+COUNTERS = ("epoch", "step", "running_norm", "seconds")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training structure as the loss needs it: labels, envelope of its pairs, trace labels if they are learned."""
+
+    graph: LabelledGraph
+    envelope: Tensor
+    traces: tuple[TraceLabels, TraceLabels] | None
 
 
 class Trainer:
     """Train one network from a TrainingConfig; ``run()`` returns the averaged network.
 
-    Everything lives in config.out: config.json, log.csv, state.pt (for resume).
+    Everything lives in config.out: config.json, log.csv, state.pt (for resume); the first of several processes writes it.
     """
 
-    def __init__(self, config: TrainingConfig, basis: Basis, elements: list[int]):
-        self.config, self.out = config, Path(config.out)
+    def __init__(self, config: TrainingConfig, basis: Basis, elements: list[int], processes: Processes | None = None):
+        self.config, self.out, self.processes = config, Path(config.out), processes or Processes()
+        self.device = choose_training_device(config.device)
         with torch.random.fork_rng(devices=[]):  # the seed is ours, the global generator stays the user's
             torch.manual_seed(config.seed)
             self.network = build_network(config.network, basis, elements).float()
         if config.start:
             start_from(self.network, config.start)
-        with_bands = config.loss.band_weight > 0 or config.validate_bands > 0
-        splits = ("train", "validation")
-        self.data = load_labelled(config.data, self.network, splits, limit=config.limit, needs_fermi_level=with_bands)
-        if config.standardize:
-            fit_standardization(self.network, self.data["train"])
+        self.log = TrainingLog(self.out, config.schedule.epochs, tensorboard=config.tensorboard and self.processes.leads)
+        self._load_data()
+        self.network.to(self.device)
+        self.processes.copy_from_leader(self.network)
         self.average = copy.deepcopy(self.network)
         o = config.optimizer
         self.optimizer = torch.optim.AdamW(
@@ -58,120 +74,150 @@ class Trainer:
         )
         self.order = torch.Generator().manual_seed(config.seed + 1)
         self.epoch = self.step = 0
-        self.running_norm = 0.0
-        self.plateau = {"factor": 1.0, "best": math.inf, "waited": 0}
-        self.seconds = 0.0
-        self.steps_per_epoch = math.ceil(len(self.data["train"]) / o.batch_size)
-        self._prepare_labels()
+        self.running_norm = self.seconds = 0.0
+        self.schedule = Schedule(config.schedule, o, math.ceil(len(self.data["train"]) / o.batch_size))
+        self.best: dict[str, Tensor] | None = None
 
-    def _prepare_labels(self):
-        readout, loss = self.network.readout, self.config.loss
-        self.envelopes = {g.name: readout.envelope(g.batch.distance) for g in self.data["train"]}
-        self.traces: dict[str, tuple[TraceLabels, TraceLabels]] = {}
-        if self._uses_traces:
-            self.traces = {g.name: trace_labels(self.network, g, loss.trace_label) for g in self.data["train"]}
+    def _load_data(self):
+        config = self.config
+        with_bands = config.loss.band_weight > 0 or config.validate_bands > 0
+        self.data: dict[str, LabelledGraphs] = load_labelled(
+            config.data,
+            self.network,
+            ("train", "validation"),
+            limit=config.limit,
+            needs_fermi_level=with_bands,
+            memory=config.memory_gb * 1e9 or math.inf,
+        )
+        self.labels = labels_hash(graph for split in ("train", "validation") for graph in self.data[split])
+        if config.standardize:
+            fit_standardization(self.network, self.data["train"].kept)
+        if config.standardize == "per-channel":
+            flatten_distance(self.network, self.data["train"].kept)
+        self.examples: dict[str, Example] = {}
         self.states: dict[str, BlochStates] = {}
-        self.references = [BandReference(g.sample) for g in self.data["validation"][: self.config.validate_bands]]
+        self.references: dict[str, BandReference] = {}
 
     @property
     def _uses_traces(self) -> bool:
         return self.config.network.tracegrad.decoder and self.config.loss.trace_weight > 0
 
     @property
-    def total_steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        return self.config.schedule.epochs * self.steps_per_epoch
+    def _uses_bands(self) -> bool:
+        return self.config.loss.band_weight > 0 and self.step / self.schedule.total_steps >= self.config.loss.band_start
+
+    @property
+    def _done(self) -> bool:
+        return self.epoch >= self.config.schedule.epochs or bool(self.schedule.reason_to_stop(self.step))
 
     # -- the loop ----------------------------------------------------------------------------------
 
     def run(self, *, progress: bool = True) -> HamiltonianNetwork:
-        """Train to the last epoch, saving the state after each validation. ValueError if the folder holds a run not resumed."""
+        """Train to the last epoch or an early stop, saving the state after each validation.
+
+        ValueError if the folder holds a run that is not resumed.
+        """
         if self.epoch == 0 and (self.out / STATE_FILE).exists():
             raise ValueError(f"{self.out} holds another run: continue it with --resume, or choose another 'out'")
-        self.out.mkdir(parents=True, exist_ok=True)
-        _write_atomically(self.out / "config.json", json.dumps(config_to_dict(self.config), indent=1).encode())
-        log.info("%d parameters, %d training structures", count_parameters(self.network), len(self.data["train"]))
-        if self.epoch == 0:
-            (self.out / LOG_FILE).unlink(missing_ok=True)  # of an earlier run that is not resumed
-        epochs, name = self.config.schedule.epochs, self.config.card.name
-        with tqdm(total=epochs, initial=self.epoch, desc=name, unit="epoch", disable=None if progress else True) as bar:
-            while self.epoch < epochs:
-                start = time.process_time()
+        if self.processes.leads:
+            self.out.mkdir(parents=True, exist_ok=True)
+            replace_text(self.out / "config.json", json.dumps(config_to_dict(self.config), indent=1))
+            log.info("%d parameters, %d training structures", count_parameters(self.network), len(self.data["train"]))
+            self.log.begin(self.epoch)
+        epochs, name, quiet = self.config.schedule.epochs, self.config.card.name, not (progress and self.processes.leads)
+        with tqdm(total=epochs, initial=self.epoch, desc=name, unit="epoch", disable=quiet or None) as bar:
+            while not self._done:
+                start = process_time()
                 losses = self._run_epoch()
                 self.epoch += 1
-                self.seconds += time.process_time() - start
-                if self.epoch % self.config.validate_every == 0 or self.epoch == epochs:
-                    figures = self.evaluate(self.data["validation"], self.references)
-                    self._watch_plateau(figures["mae_all"])
-                    self._append_log({"epoch": self.epoch, "cpu_seconds": round(self.seconds, 1), **losses, **figures})
-                    self.save_state()
+                self.seconds += process_time() - start
+                if self.epoch % self.config.validate_every == 0 or self._done:
+                    figures = self._validate(losses)
                     bar.set_postfix({k: f"{figures[k]:.3f}" for k in ("mae_all", "mae_onsite", "band_rmse") if k in figures})
                 bar.update()
+        if self.epoch < epochs and self.processes.leads:
+            log.info("ended after epoch %d: %s", self.epoch, self.schedule.reason_to_stop(self.step))
+        if self.best is not None:
+            self.average.load_state_dict(self.best)
+        self.log.close()
         return self.average
+
+    def _validate(self, losses: dict[str, float]) -> dict[str, float]:
+        figures = self.evaluate(self.data["validation"], self.config.validate_bands)
+        if self.schedule.watch(figures["mae_all"]) and self.config.schedule.early_stop:
+            self.best = {name: tensor.clone() for name, tensor in self.average.state_dict().items()}
+        if self.processes.leads:
+            row = {"epoch": self.epoch, "cpu_seconds": round(self.seconds, 1), **losses, **figures}
+            self.log.add(row, self.schedule.rate(self.step))
+            self.save_state()
+        return figures
 
     def _run_epoch(self) -> dict[str, float]:
         self.network.train()
-        size = self.config.optimizer.batch_size
-        order = torch.randperm(len(self.data["train"]), generator=self.order).tolist()
-        sums = {"loss": 0.0, "trace_loss": 0.0, "band_loss": 0.0}
-        for first in range(0, len(order), size):
-            self._set_learning_rate()
+        size, graphs = self.config.optimizer.batch_size, self.data["train"]
+        order = torch.randperm(len(graphs), generator=self.order).tolist()
+        batches = [order[first : first + size] for first in range(0, len(order), size)]
+        mine = graphs.in_order(k for batch in batches for k in self.processes.share(batch))
+        sums = torch.zeros(len(LOSSES), dtype=torch.float64)
+        for batch in batches:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.schedule.rate(self.step)
             self.optimizer.zero_grad(set_to_none=True)
-            chosen = order[first : first + size]
-            for k in chosen:
-                total, parts = self._loss(self.data["train"][k])
-                (total / len(chosen)).backward()
-                for name, value in parts.items():
-                    sums[name] += value / len(order)
+            for pick in self.processes.share(self._pick_kpts(len(batch))):
+                total, parts = self._loss(self._make_example(next(mine)), pick)
+                (total / len(batch)).backward()
+                sums += torch.tensor(parts, dtype=torch.float64) / len(order)
+            self.processes.sum_gradients(self.network.parameters())
             self._clip_gradients()
             self.optimizer.step()
             self.step += 1
             self._update_average()
-        return sums
+        return dict(zip(LOSSES, self.processes.sum(sums).tolist(), strict=True))
 
-    def _loss(self, graph: LabelledGraph) -> tuple[Tensor, dict[str, float]]:
-        loss, envelope = self.config.loss, self.envelopes[graph.name]
+    def _pick_kpts(self, n: int) -> list[int]:
+        """A k-point of the band loss for each structure; every process draws all of them, so that they stay in step."""
+        if not self._uses_bands:
+            return [0] * n
+        return [int(torch.randint(self.config.loss.band_kpts, (1,), generator=self.order)) for _ in range(n)]
+
+    def _loss(self, example: Example, pick: int) -> tuple[Tensor, list[float]]:
+        loss, graph = self.config.loss, example.graph
         prediction = self.network(graph.batch, with_traces=self._uses_traces)
-        elements = element_loss(prediction, graph, envelope, loss.onsite_weight, loss.elements)
-        total, parts = elements, {"loss": elements.item()}
-        done = self.step / self.total_steps
+        elements = element_loss(prediction, graph, example.envelope, loss.onsite_weight, loss.elements)
+        total, parts = elements, [elements.item(), 0.0, 0.0]
         # Both extra losses are weighted relative to the element loss, so their units do not matter.
-        if self._uses_traces:
-            trace = trace_loss(prediction, self.traces[graph.name])
+        if example.traces is not None:
+            trace = trace_loss(prediction, example.traces)
+            done = self.step / self.schedule.total_steps
             weight = loss.trace_weight * (0.5 * (1 + math.cos(math.pi * done)) if loss.trace_decay else 1.0)
             total = total + weight * (elements / trace).detach() * trace
-            parts["trace_loss"] = trace.item()
-        if loss.band_weight > 0 and done >= loss.band_start:
-            states = self._bloch_states(graph)
-            pick = int(torch.randint(len(states.coefficients), (1,), generator=self.order))
-            bands = band_loss(prediction, graph, envelope, states, pick)
+            parts[1] = trace.item()
+        if self._uses_bands:
+            bands = band_loss(prediction, graph, example.envelope, self._bloch_states(graph), pick)
             total = total + loss.band_weight * (elements / bands).detach() * bands
-            parts["band_loss"] = bands.item()
+            parts[2] = bands.item()
         return total, parts
+
+    def _make_example(self, graph: LabelledGraph) -> Example:
+        if graph.name in self.examples:
+            return self.examples[graph.name]
+        on_device = to_device(graph, self.device)
+        traces = trace_labels(self.network, on_device, self.config.loss.trace_label) if self._uses_traces else None
+        example = Example(on_device, self.network.readout.envelope(on_device.batch.distance), traces)
+        if self.data["train"].keeps(graph.name):
+            self.examples[graph.name] = example
+        return example
 
     def _bloch_states(self, graph: LabelledGraph) -> BlochStates:
         if graph.name not in self.states:
             loss = self.config.loss
             seed = [self.config.seed, zlib.crc32(graph.name.encode())]  # other k-points for every structure
             index = self.network.shells.padded_index(graph.sample.structure.numbers)
-            self.states[graph.name] = make_bloch_states(graph, index, loss.band_kpts, loss.band_above_fermi, seed)
+            states = make_bloch_states(graph, index, loss.band_kpts, loss.band_above_fermi, seed)
+            self.states[graph.name] = to_device(states, self.device)
         return self.states[graph.name]
 
     # -- optimisation ------------------------------------------------------------------------------
-
-    def _set_learning_rate(self):
-        o, s = self.config.optimizer, self.config.schedule
-        if s.kind == "plateau":
-            rate = o.learning_rate * self.plateau["factor"]
-        else:
-            done, warmup = self.step / self.total_steps, max(s.warmup, 1e-9)
-            if done < warmup:
-                rate = o.learning_rate * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / warmup)))
-            else:
-                fraction = (done - warmup) / (1 - warmup)
-                rate = o.learning_rate * (s.final + (1 - s.final) * 0.5 * (1 + math.cos(math.pi * fraction)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
 
     def _clip_gradients(self):
         """Clip at a multiple of the running norm: a fixed limit is too loose late in the run."""
@@ -186,106 +232,46 @@ class Trainer:
         decay = min(self.config.optimizer.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
 
-    def _watch_plateau(self, error: float):
-        if error < self.plateau["best"]:
-            self.plateau.update(best=error, waited=0)
-            return
-        self.plateau["waited"] += 1
-        if self.plateau["waited"] > self.config.schedule.patience:
-            self.plateau.update(factor=self.plateau["factor"] * self.config.schedule.factor, waited=0)
-
     # -- evaluation and state ----------------------------------------------------------------------
 
     @torch.inference_mode()
-    def evaluate(self, graphs: list[LabelledGraph], references: list[BandReference]) -> dict[str, float]:
-        """Figures of the averaged network on labelled graphs; bands for the first len(references) of them."""
+    def evaluate(self, graphs: LabelledGraphs, n_bands: int) -> dict[str, float]:
+        """Figures of the averaged network on labelled graphs; bands of the first n_bands. Each process takes its share."""
         self.average.eval()
-        elements, bands = [], []
-        for k, graph in enumerate(graphs):
-            prediction = self.average(graph.batch)
-            sample = graph.sample
-            (matrix,) = assemble(self.average, [graph.graph], graph.batch, prediction, sample.basis, [sample.overlap])
-            elements.append(hamiltonian_error(matrix, graph.sample))
-            if k < len(references):
-                bands.append(references[k].error(matrix, elements[-1]))
-        return pool_errors(elements, bands)
+        n_bands = min(n_bands, len(graphs))
+        elements = torch.zeros(len(graphs), len(fields(HamiltonianError)), dtype=torch.float64)
+        bands = torch.zeros(n_bands, len(fields(BandError)), dtype=torch.float64)
+        mine = self.processes.share(range(len(graphs)))
+        for k, graph in zip(mine, graphs.in_order(mine), strict=True):
+            batch, sample = graph.batch.to(self.device), graph.sample
+            prediction = self.average(batch)
+            (matrix,) = assemble(self.average, [graph.graph], batch, prediction, sample.basis, [sample.overlap])
+            error = hamiltonian_error(matrix, sample)
+            elements[k] = torch.tensor(astuple(error), dtype=torch.float64)
+            if k < n_bands:
+                if graph.name not in self.references:
+                    self.references[graph.name] = BandReference(sample)
+                found = self.references[graph.name].error(matrix, error)
+                bands[k] = torch.tensor(astuple(found), dtype=torch.float64)
+        return pool_errors(
+            [HamiltonianError(*row) for row in self.processes.sum(elements).tolist()],
+            [BandError(*row) for row in self.processes.sum(bands).tolist()],
+        )
 
     def save_state(self):
         """Write everything a resumed run needs, atomically."""
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "order": self.order.get_state(),
-            "epoch": self.epoch,
-            "step": self.step,
-            "running_norm": self.running_norm,
-            "plateau": self.plateau,
-            "seconds": self.seconds,
-            "labels": self._labels_hash(),
-            "config": json.dumps(config_to_dict(self.config)),
-        }
-        part = self.out / (STATE_FILE + ".part")
-        torch.save(state, part)
-        os.replace(part, self.out / STATE_FILE)
+        parts = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
+        counters = {name: getattr(self, name) for name in COUNTERS}
+        rest: dict[str, Any] = {"order": self.order.get_state(), "plateau": self.schedule.state, "best": self.best}
+        write_state(self.out, parts | counters | rest, self.config, self.labels)
 
     def resume(self):
         """Continue from state.pt; refuses a state written with other settings."""
-        path = self.out / STATE_FILE
-        if not path.is_file():
-            raise FileNotFoundError(f"nothing to resume: no {path}")
-        try:
-            state = torch.load(path, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path} is damaged, start the run anew: {error}") from error
-        self._require_same_run(state, path)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        state = read_state(self.out, self.config, self.labels)
+        for name in ("network", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        for name in COUNTERS:
+            setattr(self, name, state[name])
         self.order.set_state(state["order"])
-        self.epoch, self.step, self.running_norm = state["epoch"], state["step"], state["running_norm"]
-        self.plateau, self.seconds = state["plateau"], state["seconds"]
-        self._truncate_log()
-
-    def _labels_hash(self) -> str:
-        return labels_hash(self.data["train"] + self.data["validation"])
-
-    def _require_same_run(self, state: dict, path: Path):
-        before, now = _flatten(json.loads(state["config"])), _flatten(config_to_dict(self.config))
-        moved = ("data", "out")  # folders may move; the labels themselves are compared
-        changed = [key for key in sorted(before | now) if key not in moved and before.get(key) != now.get(key)]
-        if changed:
-            listed = "; ".join(f"{key} = {before.get(key)!r} (now {now.get(key)!r})" for key in changed)
-            raise ValueError(f"{path} was written with other settings: {listed}. Use the same configuration, or another 'out'")
-        if state["labels"] != self._labels_hash():
-            raise ValueError(f"{path} was trained on other labels than {self.config.data} holds now: start anew in another 'out'")
-
-    def _append_log(self, row: dict):
-        path = self.out / LOG_FILE
-        new = not path.exists()
-        with open(path, "a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-
-    def _truncate_log(self):
-        """Drop rows written after the state that is resumed, so that no epoch stands twice."""
-        path = self.out / LOG_FILE
-        if path.exists():
-            lines = path.read_text().splitlines()
-            kept = lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= self.epoch]
-            _write_atomically(path, ("\n".join(kept) + "\n").encode())
-
-
-def _flatten(config: dict, prefix: str = "") -> dict:
-    flat: dict = {}
-    for key, value in config.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def _write_atomically(path: Path, content: bytes):
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+        self.schedule.state |= state["plateau"]  # one of an older version holds less
+        self.best = state.get("best")

@@ -150,7 +150,11 @@ class StoreReader:
 
     def split(self, name: str) -> str | None:
         """The split a sample was put in (train, validation, test), without reading its matrices."""
-        return json.loads(self._file["samples"][name].attrs["info"]).get("split")
+        return self.facts(name).get("split")
+
+    def facts(self, name: str) -> dict:
+        """The info of a sample, without reading its matrices."""
+        return json.loads(self._file["samples"][name].attrs["info"])
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[name] for name in self.names)

@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import asdict, dataclass, field, fields
+from types import UnionType
 from typing import Any
 
 from ..symbols import symbol_of
@@ -171,6 +172,10 @@ def _convert(kind, value, name: str):
             return float(value)  # also of a string: YAML 1.1 reads 1e-3 as one
         except ValueError:
             raise ConfigError(f"{name} must be a number, found {value!r}") from None
+    if isinstance(kind, UnionType):
+        if type(value) not in kind.__args__:
+            raise ConfigError(f"{name} must be of type {kind}, found {value!r}")
+        return value
     if type(value) is not kind:  # True is an int
         raise ConfigError(f"{name} must be of type {kind.__name__}, found {value!r}")
     return value

@@ -86,7 +86,7 @@ def load_model(model, *, device=None, dtype: str = "float32") -> Predictor:
         return model
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, found {dtype!r}")
-    path, chosen = find_model(model).resolve(), _choose_device(device)
+    path, chosen = find_model(model).resolve(), choose_device(device)
     key, changed_at = (str(path), str(chosen), dtype), path.stat().st_mtime_ns
     with _lock:
         if key not in _cache or _cache[key][0] != changed_at:
@@ -94,7 +94,8 @@ def load_model(model, *, device=None, dtype: str = "float32") -> Predictor:
         return _cache[key][1]
 
 
-def _choose_device(device) -> torch.device:
+def choose_device(device) -> torch.device:
+    """A device that can be used here; None: CUDA if available, else the CPU. ValueError names what there is."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -223,9 +223,9 @@ def test_a_spinor_network_is_trained_exported_and_loaded(tmp_path):
     )
     with StoreReader(store) as reader:
         trainer = Trainer(config, reader.basis, [1, 6])
-    untrained = trainer.evaluate(trainer.data["train"], [])
+    untrained = trainer.evaluate(trainer.data["train"], 0)
     trainer.run(progress=False)
-    trained = trainer.evaluate(trainer.data["train"], trainer.references)
+    trained = trainer.evaluate(trainer.data["train"], 1)
     assert trained["mae_all"] < 0.4 * untrained["mae_all"]
     assert np.isfinite(trained["band_rmse"])
     predictor = load_model(export_model(trainer), dtype="float64")

@@ -4,7 +4,6 @@ import math
 import os
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -57,13 +56,13 @@ def test_a_tiny_network_learns(store, tmp_path):
     trainer = make_trainer(
         store, tmp_path, schedule={"epochs": 40}, validate_every=40, optimizer={"ema": 0.8, "learning_rate": 2e-2}
     )
-    untrained = trainer.evaluate(trainer.data["train"], [])
+    untrained = trainer.evaluate(trainer.data["train"], 0)
     start = trainer._run_epoch()
     trainer.run(progress=False)
     (row,) = read_log(tmp_path)
     assert float(row["loss"]) < 0.4 * start["loss"]
     assert 0 < float(row["trace_loss"]) < 0.9 * start["trace_loss"]
-    assert trainer.evaluate(trainer.data["train"], [])["mae_all"] < 0.4 * untrained["mae_all"]
+    assert trainer.evaluate(trainer.data["train"], 0)["mae_all"] < 0.4 * untrained["mae_all"]
 
 
 def test_equal_seeds_give_equal_runs(store, tmp_path):
@@ -76,9 +75,9 @@ def test_equal_seeds_give_equal_runs(store, tmp_path):
     assert not all(torch.equal(runs[0][k], runs[2][k]) for k in runs[0])
 
 
-@pytest.mark.parametrize("kind", ["one-cycle", "plateau"])
+@pytest.mark.parametrize("kind", ["one-cycle", "plateau", "step"])
 def test_a_resumed_run_is_bit_exact(store, tmp_path, monkeypatch, kind):
-    changes = EVERYTHING | {"schedule": {"epochs": 4, "kind": kind, "patience": 0}}
+    changes = EVERYTHING | {"schedule": {"epochs": 4, "kind": kind, "patience": 0, "step_start": 1, "step_every": 2}}
     whole = make_trainer(store, tmp_path / "whole", **changes)
     whole.run(progress=False)
 
@@ -108,13 +107,14 @@ def test_a_resumed_run_is_bit_exact(store, tmp_path, monkeypatch, kind):
 def test_a_state_holds_what_decides_the_next_step(store, tmp_path):
     trainer = make_trainer(store, tmp_path)
     trainer.epoch, trainer.step, trainer.running_norm, trainer.seconds = 3, 17, 0.25, 4.5
-    trainer.plateau = {"factor": 0.5, "best": 1.25, "waited": 2}
+    trainer.schedule.state = {"factor": 0.5, "best": 1.25, "waited": 2, "cooling": 1, "lowest": 1.0, "stale": 3}
     trainer.order.manual_seed(5)
     trainer.save_state()
     resumed = make_trainer(store, tmp_path)
     resumed.resume()
-    for name in ("epoch", "step", "running_norm", "seconds", "plateau"):
+    for name in ("epoch", "step", "running_norm", "seconds"):
         assert getattr(resumed, name) == getattr(trainer, name), name
+    assert resumed.schedule.state == trainer.schedule.state
     assert torch.equal(resumed.order.get_state(), trainer.order.get_state())
 
 
@@ -123,7 +123,9 @@ def test_rows_after_the_saved_state_are_dropped(store, tmp_path):
     trainer.run(progress=False)
     with open(tmp_path / "log.csv", "a") as file:
         file.write("3,0,0,0\n")
-    make_trainer(store, tmp_path).resume()
+    again = make_trainer(store, tmp_path)
+    again.resume()
+    again.run(progress=False)
     assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "2"]
 
 
@@ -177,35 +179,6 @@ def test_what_a_run_writes(store, tmp_path):
     for key in f"epoch cpu_seconds loss trace_loss band_loss {errors}".split():
         assert math.isfinite(float(row[key])), key
     assert not list(tmp_path.glob("*.part"))
-
-
-def test_one_cycle(store, tmp_path):
-    trainer = make_trainer(store, tmp_path, schedule={"epochs": 10, "warmup": 0.2, "final": 0.01}, optimizer={"learning_rate": 1.0})
-    rates = []
-    for step in range(trainer.total_steps):
-        trainer.step = step
-        trainer._set_learning_rate()
-        rates.append(trainer.optimizer.param_groups[0]["lr"])
-    assert len(rates) == 20
-    assert np.argmax(rates) == 4
-    assert rates[0] == pytest.approx(0.04)
-    assert max(rates) == pytest.approx(1.0)
-    assert (np.diff(rates[:5]) > 0).all()
-    assert (np.diff(rates[4:]) < 0).all()
-    assert 0.01 < rates[-1] < 0.05
-
-
-def test_plateau(store, tmp_path):
-    trainer = make_trainer(
-        store, tmp_path, schedule={"kind": "plateau", "factor": 0.5, "patience": 2}, optimizer={"learning_rate": 1.0}
-    )
-    rates = []
-    for error in (5, 4, 4.5, 4.5, 4.5, 3, 3, 3, 3, 3, 3, 3):
-        trainer._watch_plateau(error)
-        trainer._set_learning_rate()
-        rates.append(trainer.optimizer.param_groups[0]["lr"])
-    # Three validations without improvement exhaust a patience of two; an improvement starts the count anew.
-    assert rates == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(store, tmp_path):
@@ -317,7 +290,7 @@ def test_start_from_a_model(store, tmp_path):
     first.run(progress=False)
     model = export_model(first)
     again = make_trainer(store, tmp_path / "again", start=str(model), seed=1)
-    before, after = (t.evaluate(t.data["train"], [])["mae_all"] for t in (first, again))
+    before, after = (t.evaluate(t.data["train"], 0)["mae_all"] for t in (first, again))
     assert after == pytest.approx(before, rel=1e-6)
     zero = make_trainer(store, tmp_path / "zero", start=str(model), standardize=False, network={"energy_zero": "cell-average"})
     assert zero.network.energy_zero is not None
@@ -360,3 +333,67 @@ def test_samples_without_a_fermi_level(tmp_path):
     with pytest.raises(ValueError, match="chain-0 has no info"):
         make_trainer(path, tmp_path / "run")
     make_trainer(path, tmp_path / "run", validate_bands=0)
+
+
+def test_a_memory_cap_changes_nothing_that_is_learned(store, tmp_path):
+    """Without standardisation, whose sample is what stays in memory."""
+    runs = []
+    for name, memory in (("all", 0.0), ("one", 1e-9)):
+        trainer = make_trainer(store, tmp_path / name, memory_gb=memory, standardize=False, **EVERYTHING)
+        assert len(trainer.data["train"].kept) == (1 if memory else 2)
+        trainer.run(progress=False)
+        runs.append(weights(trainer))
+    assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
+
+
+def test_early_stop_gives_the_best_weights(store, tmp_path, monkeypatch):
+    trainer = make_trainer(store, tmp_path, schedule={"epochs": 9, "early_stop": 2})
+    errors, seen = iter([3.0, 1.0, 2.0, 2.0]), []
+
+    def evaluate(graphs, n_bands):
+        seen.append({k: v.clone() for k, v in trainer.average.state_dict().items()})
+        return {"mae_all": next(errors)}
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    best = trainer.run(progress=False).state_dict()
+    assert trainer.epoch == len(seen) == 4
+    assert all(torch.equal(best[k], seen[1][k]) for k in best)
+    assert not all(torch.equal(best[k], seen[3][k]) for k in best)
+    resumed = make_trainer(store, tmp_path, schedule={"epochs": 9, "early_stop": 2})
+    resumed.resume()
+    again = resumed.run(progress=False).state_dict()
+    assert resumed.epoch == 4
+    assert all(torch.equal(best[k], again[k]) for k in best)
+
+
+def test_a_run_that_ends_early_is_validated_and_saved(store, tmp_path):
+    """Although the last epoch is no multiple of validate_every."""
+    schedule = {"epochs": 20, "kind": "step", "step_start": 1, "step_every": 1, "stop_below": 1e-3}
+    trainer = make_trainer(store, tmp_path, validate_every=4, schedule=schedule, optimizer={"learning_rate": 6e-3})
+    trainer.run(progress=False)
+    assert [row["epoch"] for row in read_log(tmp_path)] == ["3"]
+    assert (tmp_path / "state.pt").exists()
+
+
+def test_a_state_of_an_older_version_goes_on(store, tmp_path):
+    """It lacks the settings and counters that came later, and holds those of a plateau."""
+    trainer = make_trainer(store, tmp_path, schedule={"epochs": 3})
+    trainer.epoch = 2
+    trainer.save_state()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    config = json.loads(state["config"])
+    for name in "cooldown threshold step_start step_every stop_below early_stop".split():
+        del config["schedule"][name]
+    for name in ("device", "memory_gb", "tensorboard"):
+        del config[name]
+    state["config"] = json.dumps(config)
+    state["plateau"] = {"factor": 0.5, "best": 1.25, "waited": 2}
+    del state["best"]
+    torch.save(state, tmp_path / "state.pt")
+    resumed = make_trainer(store, tmp_path, schedule={"epochs": 3})
+    resumed.resume()
+    assert resumed.epoch == 2
+    assert resumed.schedule.state["factor"] == 0.5
+    resumed.run(progress=False)
+    with pytest.raises(ValueError, match=r"schedule\.early_stop = 0 \(now 5\)"):
+        make_trainer(store, tmp_path, schedule={"epochs": 3, "early_stop": 5}).resume()

@@ -1,9 +1,10 @@
-"""train.py and evaluate.py as users run them, on two CP2K structures and a tiny network."""
+"""tracegrad train and evaluate, and the scripts that are the same, on two CP2K structures and a tiny network."""
 
 import csv
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from ase_tracegrad.cli import main
 from ase_tracegrad.io.store import StoreWriter
 from ase_tracegrad.nn.checkpoint_header import read_header
 from ase_tracegrad.nn.predictor import load_model
@@ -83,20 +85,18 @@ def finished(tmp_path_factory, configuration):
     out = tmp_path_factory.mktemp("finished")
     code, stdout, stderr = run("train", configuration, "--set", f"out={out}", "--threads", 1)
     assert code == 0, stderr
-    assert "python training/evaluate.py" in stdout
+    assert f"evaluate it with  tracegrad evaluate {out / 'model.safetensors'}" in stdout
+    assert "epoch 8/8: mae_all" in stderr
+    assert "s per epoch, 0 s left" in stderr
     assert "training structures" in stderr
     return out
 
 
-def call(script, name, monkeypatch, capsys, *arguments) -> tuple[int, str, str]:
-    """Exit code, standard output and error of a script's main() in this process."""
-    monkeypatch.setattr("sys.argv", [f"{name}.py", *map(str, arguments)])
-    code = 0
-    try:
-        script(name).main()
-    except SystemExit as stopped:
-        code = stopped.code
-    return code, *capsys.readouterr()
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    """Exit code, standard output and error of a command in this process."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code, *capsys.readouterr()
 
 
 def read_log(out: Path) -> list[dict]:
@@ -153,11 +153,11 @@ def test_the_model_of_a_run(finished):
     assert len(read_log(finished)) == 8
 
 
-def test_evaluate_writes_json_table_and_card(script, finished, data, tmp_path, monkeypatch, capsys):
+def test_evaluate_writes_json_table_and_card(finished, data, tmp_path, monkeypatch, capsys):
     model = tmp_path / "tiny.safetensors"
     model.write_bytes((finished / "model.safetensors").read_bytes())
     monkeypatch.chdir(tmp_path)
-    code, table, stderr = call(script, "evaluate", monkeypatch, capsys, model, data, "--write-card")
+    code, table, stderr = call(capsys, "evaluate", model, data, "--write-card")
     assert code == 0, stderr
     result = json.loads((tmp_path / "evaluation.json").read_text())
     assert set(result["groups"]) == {"primitive cell, strained", "other"}
@@ -175,7 +175,7 @@ def test_evaluate_writes_json_table_and_card(script, finished, data, tmp_path, m
     assert all(torch.equal(before[name], after[name]) for name in before)
 
     arguments = [model, data, "--split", "train", "--out", tmp_path / "train.json"]
-    code, _, _ = call(script, "evaluate", monkeypatch, capsys, *arguments)
+    code, _, _ = call(capsys, "evaluate", *arguments)
     assert code == 0
     assert set(json.loads((tmp_path / "train.json").read_text())["structures"]) == {"x1-000", "x1-001"}
     assert read_header(model)[0] == card
@@ -195,48 +195,131 @@ def test_the_trained_model_is_a_model(finished, graphene_store):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["schedule.epoch=3"], "train.py: unknown key 'schedule.epoch'; did you mean 'epochs'?"),
-        (["network.hidden=4x0q"], "train.py: cannot read the irreps '4x0q': expected terms such as 32x0e or 8x1o, found '4x0q'"),
-        (["network.cutoff=1.0"], "train.py: message_cutoff must lie between 0 and cutoff = 1.0, found 2.6"),
-        (["data=nowhere.h5"], "train.py: no packed data file at nowhere.h5"),
-        (["data=README.md"], "train.py: README.md is not a readable HDF5 file"),
-        (["out"], "train.py: --set expects section.key=value, found 'out'"),
+        (["schedule.epoch=3"], "tracegrad: error: unknown key 'schedule.epoch'; did you mean 'epochs'?"),
+        (
+            ["network.hidden=4x0q"],
+            "tracegrad: error: cannot read the irreps '4x0q': expected terms such as 32x0e or 8x1o, found '4x0q'",
+        ),
+        (["network.cutoff=1.0"], "tracegrad: error: message_cutoff must lie between 0 and cutoff = 1.0, found 2.6"),
+        (["data=nowhere.h5"], "tracegrad: error: no packed data file at nowhere.h5"),
+        (["data=README.md"], "tracegrad: error: README.md is not a readable HDF5 file"),
+        (["out"], "tracegrad: error: --set expects section.key=value, found 'out'"),
     ],
 )
-def test_bad_settings_are_one_line_and_exit_code_2(script, configuration, monkeypatch, capsys, overrides, message):
+def test_bad_settings_are_one_line_and_exit_code_2(configuration, monkeypatch, capsys, overrides, message):
     monkeypatch.chdir(ROOT)
-    code, _, err = call(script, "train", monkeypatch, capsys, configuration, "--set", *overrides)
+    code, _, err = call(capsys, "train", configuration, "--set", *overrides)
     assert code == 2
     assert err.startswith(message)
     assert err.count("\n") == 1
 
 
-def test_bad_files_are_one_line_and_exit_code_2(script, configuration, data, finished, tmp_path, monkeypatch, capsys):
+def test_bad_files_are_one_line_and_exit_code_2(configuration, data, finished, tmp_path, capsys):
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes((finished / "model.safetensors").read_bytes()[:1000])
     for name, arguments, message in (
-        ("train", ["nowhere.yaml"], "train.py: no configuration file at nowhere.yaml"),
-        ("train", [configuration, "--set", f"out={tmp_path}", "--resume"], "train.py: nothing to resume: no "),
-        ("evaluate", ["nothing", data], "evaluate.py: no model named 'nothing'"),
-        ("evaluate", [damaged, data], f"evaluate.py: {damaged} is not a readable safetensors file"),
-        ("evaluate", [finished / "model.safetensors", "nowhere.h5"], "evaluate.py: no packed data file at nowhere.h5"),
+        ("train", ["nowhere.yaml"], "tracegrad: error: no configuration file at nowhere.yaml"),
+        ("train", [configuration, "--set", f"out={tmp_path}", "--resume"], "tracegrad: error: nothing to resume: no "),
+        ("evaluate", ["nothing", data], "tracegrad: error: no model named 'nothing'"),
+        ("evaluate", [damaged, data], f"tracegrad: error: {damaged} is not a readable safetensors file"),
+        ("evaluate", [finished / "model.safetensors", "nowhere.h5"], "tracegrad: error: no packed data file at nowhere.h5"),
         (
             "evaluate",
             [finished / "model.safetensors", data, "--split", "tset"],
-            f"evaluate.py: {data} holds no sample of split 'tset'",
+            f"tracegrad: error: {data} holds no sample of split 'tset'",
         ),
     ):
-        code, _, err = call(script, name, monkeypatch, capsys, *arguments)
+        code, _, err = call(capsys, name, *arguments)
         assert code == 2
         assert err.splitlines()[-1].startswith(message)
         assert "Traceback" not in err
 
 
-def test_a_diverging_run_says_what_to_do(script, configuration, tmp_path, monkeypatch, capsys):
+def test_a_diverging_run_says_what_to_do(configuration, tmp_path, capsys):
     settings = [f"out={tmp_path}", "optimizer.learning_rate=1e30"]
     arguments = [configuration, *(part for setting in settings for part in ("--set", setting))]
-    code, _, err = call(script, "train", monkeypatch, capsys, *arguments)
+    code, _, err = call(capsys, "train", *arguments)
     assert code == 1
-    assert "train.py: the gradient is not finite at step" in err
+    assert "tracegrad: error: the gradient is not finite at step" in err
     assert "lower optimizer.learning_rate" in err
     assert "Traceback" not in err
+
+
+def test_dry_run_says_what_is_needed_and_trains_nothing(configuration, data, tmp_path, capsys):
+    out = tmp_path / "never"
+    code, text, _ = call(capsys, "train", configuration, "--set", f"out={out}", "--dry-run")
+    assert code == 0
+    assert not out.exists()
+    resolved = yaml.safe_load(text.split("\n\n")[0])
+    assert resolved["network"]["hidden"] == "4x0e+2x1o+1x2e"
+    assert resolved["schedule"]["kind"] == "one-cycle"  # what the file leaves out is shown as well
+    assert f"data: {data}: 2 train, 1 validation, 2 test" in text
+    assert "steps: 2 per epoch, 16 at most" in text
+    parameters = int(re.search(r"model: (\d+) parameters, C l = 0 0 1 1 2", text)[1])
+    assert parameters > 1000
+    assert "spinless Hamiltonians; in x1-000, 2 atoms" in text
+
+    code, text, _ = call(capsys, "train", configuration, "--set", f"data={tmp_path / 'none.h5'}", "--dry-run")
+    assert code == 2
+    assert "cannot train yet: data: no packed data file at" in text
+    assert "training/prepare.py makes it" in text
+
+
+def test_dry_run_names_a_missing_split(configuration, graphene_store, tmp_path, capsys):
+    path = tmp_path / "train-only.h5"
+    with StoreWriter(path) as store:
+        sample = graphene_store["perfect"]
+        sample.info["split"] = "train"
+        store.add("x1-000", sample)
+    code, text, _ = call(capsys, "train", configuration, "--set", f"data={path}", "--dry-run")
+    assert code == 2
+    assert "holds no structure of split 'validation'" in text
+
+
+def test_the_command_gives_what_the_script_gave(finished, configuration, tmp_path, capsys):
+    code, stdout, _ = call(capsys, "train", configuration, "--set", f"out={tmp_path}", "--threads", 1)
+    assert code == 0
+    assert "tracegrad evaluate" in stdout
+    script, command = (load_file(folder / "model.safetensors") for folder in (finished, tmp_path))
+    assert all(torch.equal(script[name], command[name]) for name in script)
+
+
+def test_evaluate_script(finished, data, tmp_path):
+    code, table, stderr = run("evaluate", finished / "model.safetensors", data, "--out", tmp_path / "e.json")
+    assert code == 0, stderr
+    assert "primitive cell, strained" in table
+    assert set(json.loads((tmp_path / "e.json").read_text())["groups"]) == {"primitive cell, strained", "other"}
+
+
+# -- several processes ----------------------------------------------------------------------------
+
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def test_two_processes_give_the_loss_curve_of_one(configuration, graphene_store, tmp_path):
+    """Three structures in batches of two: the second process has nothing to do in every other step."""
+    with StoreWriter(tmp_path / "three.h5") as store:
+        for name, source, split in (
+            ("a", "displaced", "train"),
+            ("b", "rotated", "train"),
+            ("c", "perfect", "train"),
+            ("d", "displaced", "validation"),
+            ("e", "rotated", "validation"),
+        ):
+            sample = graphene_store[source]
+            sample.info["split"] = split
+            store.add(name, sample)
+    settings = [f"data={tmp_path / 'three.h5'}", "validate_bands=2", "optimizer.batch_size=2", "schedule.epochs=3"]
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    logs, models = [], []
+    for folder, before in (("one", ()), ("two", TORCHRUN)):
+        process = start("train", configuration, "--set", f"out={tmp_path / folder}", *overrides, "--threads", 1, before=before)
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr
+        assert stderr.count("epoch 3/3: mae_all") == 1  # only the first process talks
+        logs.append(read_log(tmp_path / folder))
+        models.append(load_file(tmp_path / folder / "model.safetensors"))
+    for one, two in zip(*logs, strict=True):
+        assert {k: float(v) for k, v in two.items()} == pytest.approx({k: float(v) for k, v in one.items()}, rel=1e-5)
+    for name, tensor in models[0].items():
+        assert torch.allclose(tensor, models[1][name], rtol=1e-4, atol=1e-6), name

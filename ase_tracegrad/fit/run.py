@@ -1,0 +1,97 @@
+"""From a configuration to a model file, and what such a run needs before anything is trained."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from ..io.sample import Sample
+from ..io.store import StoreReader
+from ..nn.config import config_to_dict
+from ..nn.network import HamiltonianNetwork, count_parameters
+from ..symbols import symbol_of
+from .config import TrainingConfig
+from .dataset import label_graph
+from .export import export_model
+from .labelled import count_bytes
+from .processes import join_processes
+from .schedule import Schedule
+from .state import STATE_FILE
+from .trainer import Trainer
+
+NEEDED = ("train", "validation")
+ALL = (*NEEDED, "test")
+
+
+def train_model(config: TrainingConfig, *, resume: bool = False, threads: int | None = None) -> Path | None:
+    """Train and write out/model.safetensors; its path in the process that writes, None in torchrun's others.
+
+    threads: of torch, in this process from now on; None leaves them as they are.
+    ValueError, OSError for settings or data that do not fit, FloatingPointError if the run diverges.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    processes = join_processes()
+    try:
+        if processes.size > config.optimizer.batch_size:
+            raise ValueError(
+                f"{processes.size} processes share the structures of a step, but optimizer.batch_size is "
+                f"{config.optimizer.batch_size}: set it to at least {processes.size}, or start fewer processes"
+            )
+        with StoreReader(config.data) as store:
+            basis = store.basis
+        trainer = Trainer(config, basis, sorted(basis.atoms), processes)
+        if resume:
+            trainer.resume()
+        trainer.run()
+        return export_model(trainer) if processes.leads else None
+    finally:
+        processes.leave()
+
+
+def plan_run(config: TrainingConfig) -> tuple[str, list[str]]:
+    """(text for people, problems): the resolved configuration, the data found, the size of the model; nothing is trained."""
+    lines = [yaml.safe_dump(config_to_dict(config), sort_keys=False).rstrip(), ""]
+    problems = []
+    if (Path(config.out) / STATE_FILE).exists():
+        lines.append(f"run: {config.out} holds a run; --resume continues it")
+    try:
+        with StoreReader(config.data) as store:
+            basis, splits = store.basis, Counter(map(store.split, store.names))
+            order = [*ALL, *(split for split in splits if split not in ALL)]
+            found = ", ".join(f"{splits[split]} {split or 'without a split'}" for split in order if splits[split])
+            lines.append(f"data: {config.data}: {found or 'no structures'}")
+            problems += [f"{config.data} holds no structure of split {split!r}" for split in NEEDED if not splits[split]]
+            first = next((name for name in store.names if store.split(name) == "train"), None)
+            if first is not None:
+                sample = store[first]
+                lines += _describe_model(config, basis, first, sample, splits)
+    except (OSError, ValueError) as error:
+        problems.append(f"data: {error}; training/prepare.py makes it from DeepH folders, tracegrad convert other packed files")
+    return "\n".join(lines + [f"cannot train yet: {problem}" for problem in problems]), problems
+
+
+def _describe_model(config: TrainingConfig, basis, name: str, sample: Sample, splits: Counter) -> list[str]:
+    with torch.random.fork_rng(devices=[]):
+        network = HamiltonianNetwork(config.network, basis, sorted(basis.atoms)).float()
+    graph = label_graph(name, sample, network)
+    counts = {split: min(splits[split], config.limit) if config.limit else splits[split] for split in NEEDED}
+    memory, limit = count_bytes(graph) * sum(counts.values()) / 1e9, config.memory_gb
+    schedule = Schedule(config.schedule, config.optimizer, -(-counts["train"] // config.optimizer.batch_size))
+    shells = "; ".join(f"{symbol_of(z)} l = {' '.join(map(str, basis[z].angular_momenta))}" for z in network.elements)
+    distances = sample.hamiltonian.distances(sample.structure.positions, sample.structure.cell)
+    beyond = np.repeat(distances > config.network.cutoff, np.diff(sample.hamiltonian.offsets))
+    left_out = 1000 * np.abs(sample.hamiltonian.values[beyond]).mean() if beyond.any() else 0.0
+    return [
+        f"model: {count_parameters(network)} parameters, {shells}",
+        f"labels: {'spinor' if sample.hamiltonian.spin == 'spinor' else 'spinless'} Hamiltonians; in {name}, "
+        f"{len(sample.structure)} atoms, {graph.batch.n_pairs} pairs within the cut-off; blocks reach {distances.max():.2f} "
+        f"Angstrom, beyond the cut-off {config.network.cutoff:g} their elements are {left_out:.2g} meV in the mean",
+        f"memory: about {memory:.2g} GB of labels per process" + (f", of which {limit:g} GB stay" if limit else ", all kept"),
+        f"steps: {schedule.steps_per_epoch} per epoch, {schedule.total_steps} at most; learning rate ({config.schedule.kind}) "
+        f"{schedule.rate(0):.2g} at first, {config.optimizer.learning_rate:.2g} at most, {int(os.environ.get('WORLD_SIZE', '1'))} "
+        f"process(es) on {config.device}",
+    ]

@@ -1,0 +1,54 @@
+"""state.pt: everything a run needs to go on bit-exactly, written atomically and refused where it does not fit."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..nn.config import config_from_dict, config_to_dict
+from ..replace_file import replace_file
+from .config import TrainingConfig
+
+STATE_FILE = "state.pt"
+# What may change between two parts of a run without changing what is learned: folders may move (the labels are compared),
+# and where and how the work is done is not part of the result.
+MAY_CHANGE = ("data", "out", "device", "memory_gb", "tensorboard")
+
+
+def write_state(out: Path, state: dict[str, Any], config: TrainingConfig, labels: str):
+    """Write state.pt; labels: hash of what is learned (see dataset.labels_hash)."""
+    with replace_file(out / STATE_FILE) as part:
+        torch.save(state | {"labels": labels, "config": json.dumps(config_to_dict(config))}, part)
+
+
+def read_state(out: Path, config: TrainingConfig, labels: str) -> dict[str, Any]:
+    """The state of a run with the same settings and labels.
+
+    FileNotFoundError if there is none, ValueError if it is damaged or belongs to another run.
+    """
+    path = out / STATE_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"nothing to resume: no {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged, start the run anew: {error}") from error
+    # A state of an older version does not name settings that came later; it was trained with their defaults.
+    before = _flatten(config_to_dict(config_from_dict(TrainingConfig, json.loads(state["config"]))))
+    now = _flatten(config_to_dict(config))
+    changed = [key for key in sorted(now) if key not in MAY_CHANGE and before[key] != now[key]]
+    if changed:
+        listed = "; ".join(f"{key} = {before[key]!r} (now {now[key]!r})" for key in changed)
+        raise ValueError(f"{path} was written with other settings: {listed}. Use the same configuration, or another 'out'")
+    if state["labels"] != labels:
+        raise ValueError(f"{path} was trained on other labels than {config.data} holds now: start anew in another 'out'")
+    return state
+
+
+def _flatten(config: dict, prefix: str = "") -> dict:
+    flat: dict = {}
+    for key, value in config.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
