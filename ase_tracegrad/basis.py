@@ -214,8 +214,12 @@ class OrbitalLayout:
 
     def rotation(self, atom: int, rotation) -> np.ndarray:
         """Block-diagonal rotation of the orbitals of one atom, (n, n); see harmonics.shell_rotation."""
-        from scipy.linalg import block_diag
-
         from .harmonics import shell_rotation
 
-        return block_diag(*[shell_rotation(l, rotation) for l in self.shells[atom]])
+        turns = {l: shell_rotation(l, rotation) for l in set(self.shells[atom])}
+        whole, first = np.zeros((self.sizes[atom], self.sizes[atom])), 0
+        for l in self.shells[atom]:
+            last = first + 2 * l + 1
+            whole[first:last, first:last] = turns[l]
+            first = last
+        return whole

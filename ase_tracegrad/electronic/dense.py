@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 # An eigenvalue of S below this is no rounding: the matrix is not an overlap.
 INDEFINITE_BELOW = -1e-6
 INVERSE_STEPS = 4
+# Above, L^-1 H L^-+ is put together from halves: half the operations of two solutions with all of L.
+HALVED_ABOVE = 256  # orbitals
 # Relative rounding that trace, norm and residual of a sound diagonalization stay below.
 VERIFIED = 1e-9
 
@@ -100,10 +102,7 @@ class TorchLibrary:
     def reduce(self, hamiltonian: np.ndarray, factor: torch.Tensor | None) -> torch.Tensor:
         """L^-1 H L^-+."""
         h = torch.from_numpy(hamiltonian).to(self.device)
-        if factor is None:
-            return h
-        half = torch.linalg.solve_triangular(factor, h, upper=False)
-        return torch.linalg.solve_triangular(factor.mH, half, upper=True, left=False)
+        return h if factor is None else _reduce(h, factor)
 
     def diagonalize(self, matrices: torch.Tensor, vectors: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Eigenvalues, and eigenvectors if asked for."""
@@ -166,6 +165,27 @@ def _is_sound(matrices: torch.Tensor, energies: torch.Tensor, coefficients: torc
         sound &= torch.linalg.vector_norm(residual, dim=(-2, -1)) <= VERIFIED * scale
         sound &= torch.linalg.vector_norm(unitary, dim=(-2, -1)) <= VERIFIED * energies.shape[-1]
     return sound
+
+
+def _reduce(h: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """L^-1 H L^-+, (b, N, N), by halves of the rows as in LAPACK's hegst: its first half, then the coupling, then the rest."""
+    n = h.shape[-1]
+    if n <= HALVED_ABOVE:
+        half = torch.linalg.solve_triangular(factor, h, upper=False)
+        return torch.linalg.solve_triangular(factor.mH, half, upper=True, left=False)
+    first, rest = slice(None, n // 2), slice(n // 2, None)
+    reduced = torch.empty_like(h)
+    reduced[:, first, first] = _reduce(h[:, first, first], factor[:, first, first])
+    lower = factor[:, rest, first]
+    coupling = torch.linalg.solve_triangular(factor[:, first, first].mH, h[:, rest, first], upper=True, left=False)
+    correction = lower @ reduced[:, first, first] / 2
+    coupling -= correction
+    product = coupling @ lower.mH
+    coupling -= correction
+    reduced[:, rest, first] = torch.linalg.solve_triangular(factor[:, rest, rest], coupling, upper=False)
+    reduced[:, first, rest] = reduced[:, rest, first].mH
+    reduced[:, rest, rest] = _reduce(h[:, rest, rest] - product - product.mH, factor[:, rest, rest])
+    return reduced
 
 
 def _smallest_eigenvalue(factor: torch.Tensor) -> np.ndarray:

@@ -14,8 +14,11 @@ from .symmetry import covariance_residuals, time_reversal_residual
 
 logger = logging.getLogger(__name__)
 
-# A generic k-point and two more are solved at k and at an image of k.
+# Energies are compared at this many random k-points.
 N_CHECKS = 3
+# Energies at generic k-points change in first order of what breaks a symmetry: where they agree so much better than the
+# tolerance, the elements of the matrices need no look.
+CERTAIN = 1e-2
 
 
 def reduce_mesh(
@@ -28,19 +31,22 @@ def reduce_mesh(
 ) -> KMesh:
     """The mesh reduced by time reversal and by the operations that the matrices obey.
 
-    An operation is used if no element of H changes by more than ``tolerance`` eV under it (of S, by a
-    tenth of that per eV). Then E(k) is compared with E(W k) at random k, for bands under ``below`` eV;
-    if they differ by more than ``tolerance`` the mesh is reduced by time reversal alone, and the reason is logged.
+    E(k) is compared with E(W k) at random k, for bands under ``below`` eV and generators W of the group. If they differ by
+    more than a hundredth of ``tolerance`` eV, only operations are used under which no element of H changes by more than
+    ``tolerance`` (of S, by a tenth of that per eV); if E(k) and E(W k) then differ by more than ``tolerance`` the mesh is
+    reduced by time reversal alone, and the reason is logged.
     Time reversal is held to the same tolerance: without it (magnetism) a mesh that was reduced by it is solved in full.
     """
     with_reversal = reduce_by_time_reversal(mesh, sums.hamiltonian, sums.overlap, tolerance=tolerance)
     group = find_space_group(structure)
+    if _energy_difference(sums, group, below) <= CERTAIN * tolerance:
+        return with_reversal.reduced_by(group.reciprocal_rotations)
     obeyed = _find_obeyed(sums.hamiltonian, sums.overlap, group, tolerance)
     if obeyed.sum() <= 1:
         logger.info("k-points are not reduced by rotations: H obeys none of the %d operations of %s", len(group), group.name)
         return with_reversal
-    rotations = group.select(obeyed).reciprocal_rotations
-    difference = _energy_difference(sums, rotations, below)
+    subgroup = group.select(obeyed)
+    difference = _energy_difference(sums, subgroup, below)
     if difference > tolerance:
         logger.warning(
             "k-points are not reduced by rotations: E(k) and E(Wk) differ by %.2g eV (tolerance %.2g eV)", difference, tolerance
@@ -48,7 +54,7 @@ def reduce_mesh(
         return with_reversal
     if obeyed.sum() < len(group):
         logger.info("H obeys %d of the %d operations of %s; only these reduce the k-points", obeyed.sum(), len(group), group.name)
-    return with_reversal.reduced_by(rotations)
+    return with_reversal.reduced_by(subgroup.reciprocal_rotations)
 
 
 def reduce_by_time_reversal(
@@ -72,13 +78,11 @@ def _find_obeyed(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, group: S
     return np.ones(len(group), dtype=bool) if obeys(group.select(group.find_generators())).all() else obeys(group)
 
 
-def _energy_difference(sums: BlochSum, rotations: np.ndarray, below: float) -> float:
-    """Largest |E(k) - E(W k)| of bands under ``below`` at N_CHECKS random k, each with another operation."""
-    rng = np.random.default_rng(0)
-    kpts = rng.uniform(-0.5, 0.5, size=(N_CHECKS, 3))
-    chosen = rotations[rng.integers(1, len(rotations), size=N_CHECKS)]
-    images = np.einsum("kab,kb->ka", chosen, kpts)
+def _energy_difference(sums: BlochSum, group: SpaceGroup, below: float) -> float:
+    """Largest |E(k) - E(W k)| of bands under ``below`` at N_CHECKS random k and generators W of the group."""
+    rotations = group.select(group.find_generators()).reciprocal_rotations
+    kpts = np.random.default_rng(0).uniform(-0.5, 0.5, size=(N_CHECKS, 3))
+    images = np.einsum("gab,kb->gka", rotations, kpts).reshape(-1, 3)
     energies = solve_bloch(sums, np.vstack([kpts, images])).energies
-    first, second = energies[:N_CHECKS], energies[N_CHECKS:]
-    compared = first < below
-    return float(np.abs(first - second)[compared].max(initial=0.0))
+    first, others = energies[:N_CHECKS], energies[N_CHECKS:].reshape(len(rotations), N_CHECKS, energies.shape[1])
+    return float(np.abs(others - first)[:, first < below].max(initial=0.0))

@@ -43,14 +43,12 @@ class KMesh:
         """
         if self.size is None:
             raise ValueError("only a regular mesh can be reduced by rotations, not a list of k-points")
-        size = np.array(self.size)
-        # Twice the position in units of the mesh step: integers, so no tolerance is needed.
-        doubled = np.rint(2 * self.full_kpts * size).astype(int)
-        representative = np.arange(len(doubled))
-        for rotation in np.asarray(rotations, dtype=int):
-            image = _image_on_mesh(rotation, doubled, size)
-            if image is not None:
-                representative = np.minimum(representative, image)
+        representative = np.arange(len(self.full_kpts))
+        # Twice the position of the first point in units of the mesh step: integers, so no tolerance is needed.
+        origin = np.rint(2 * self.full_kpts[0] * self.size).astype(int)
+        for matrix, step in _maps_of_mesh(np.asarray(rotations, dtype=int), origin, np.array(self.size)):
+            image = (np.indices(self.size).reshape(3, -1).T @ matrix.T + step) % self.size
+            representative = np.minimum(representative, np.ravel_multi_index(tuple(image.T), self.size))
         # Under a group the smallest image is the same for every member of an orbit; joining with the
         # present reduction needs the transitive closure.
         merged = _join(representative, self.full_to_irreducible)
@@ -108,19 +106,21 @@ def check_mesh_size(size) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _image_on_mesh(rotation: np.ndarray, doubled: np.ndarray, size: np.ndarray) -> np.ndarray | None:
-    """Index of W k on the mesh for each k, or None if some image lies between mesh points.
+def _maps_of_mesh(rotations: np.ndarray, origin: np.ndarray, size: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The different maps g -> M g + m of mesh indices that the rotations k -> W k are, without those that leave the mesh.
 
-    k_a = doubled_a / (2 n_a), so (W k)_a in doubled units is n_a sum_b W_ab doubled_b / n_b.
+    k_a = (origin_a + 2 g_a) / (2 n_a), so M_ab = n_a W_ab / n_b and m = (M origin - origin) / 2, which have to be integers.
     """
-    common = np.lcm.reduce(size)
-    numerator = (doubled * (common // size)) @ rotation.T * size
-    if (numerator % common).any():
-        return None
-    step, odd = np.divmod(numerator // common - doubled[0], 2)
-    if odd.any():
-        return None
-    return np.ravel_multi_index(tuple((step % size).T), tuple(size))
+    maps = {}
+    for rotation in rotations:
+        # Axes with one point have g = 0 and k = 0.
+        numerator = size[:, None] * rotation * (size > 1)
+        matrix, rest = np.divmod(numerator, size)
+        step, odd = np.divmod(matrix @ origin - origin, 2)
+        if not rest.any() and not odd.any():
+            key = matrix % size[:, None], step % size
+            maps[b"".join(part.tobytes() for part in key)] = key
+    return list(maps.values())
 
 
 def _join(first: np.ndarray, second: np.ndarray) -> np.ndarray:

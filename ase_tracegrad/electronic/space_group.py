@@ -1,7 +1,7 @@
 """SpaceGroup: the operations that map a structure onto itself (found by spglib), and what they do to its orbitals."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +29,7 @@ class SpaceGroup:
     images: np.ndarray
     cells: np.ndarray
     cell: np.ndarray
+    _turns: dict = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -79,8 +80,11 @@ class SpaceGroup:
 
     def orbital_rotation(self, operation: int, layout: OrbitalLayout, atom: int, n_spin: int = 1) -> np.ndarray:
         """How the orbitals of an atom turn under an operation: (n, n), times the rotation of a spin 1/2 for n_spin = 2."""
-        turned = layout.rotation(atom, self.cartesian[operation])
-        return turned if n_spin == 1 else np.kron(spin_rotation(self.cartesian[operation]), turned)
+        key = operation, layout.shells[atom], n_spin
+        if key not in self._turns:
+            turned = layout.rotation(atom, self.cartesian[operation])
+            self._turns[key] = turned if n_spin == 1 else np.kron(spin_rotation(self.cartesian[operation]), turned)
+        return self._turns[key]
 
 
 def spin_rotation(rotation: np.ndarray) -> np.ndarray:

@@ -151,15 +151,17 @@ def _image(matrix: BlockMatrix, group: SpaceGroup, operation: int) -> np.ndarray
     found = _find_blocks(matrix, target)
     kinds = np.array([layout.shells.index(shells) for shells in layout.shells])  # atoms whose orbitals turn alike
     turns = {kind: group.orbital_rotation(operation, layout, kind, matrix.n_spin) for kind in set(kinds.tolist())}
-    pair_kinds = kinds[matrix.pairs]
-    for first, second in np.unique(pair_kinds, axis=0):
-        members = np.nonzero((pair_kinds == (first, second)).all(axis=1) & (found >= 0))[0]
+    pair_kinds = np.ravel_multi_index(tuple(kinds[matrix.pairs].T), (layout.n_atoms, layout.n_atoms))
+    for pair_kind in np.unique(pair_kinds).tolist():
+        members = np.nonzero((pair_kinds == pair_kind) & (found >= 0))[0]
         if not len(members):
             continue
-        shape = matrix.shapes[members[0]]
-        inside = np.arange(shape.prod())
-        images = matrix.values[matrix.offsets[found[members]][:, None] + inside].reshape(-1, *shape)
-        turned = turns[first].conj().T @ images @ turns[second]
+        first, second = (turns[kind] for kind in divmod(pair_kind, layout.n_atoms))
+        inside = np.arange(len(first) * len(second))
+        images = matrix.values[matrix.offsets[found[members]][:, None] + inside]
+        # Two products of large matrices, which take less time than many of small ones.
+        half = (images.reshape(-1, len(second)) @ second).reshape(-1, len(first), len(second))
+        turned = np.tensordot(half, first.conj(), axes=(1, 0)).swapaxes(1, 2)
         values[matrix.offsets[members][:, None] + inside] = turned.reshape(len(members), -1)
     return values
 

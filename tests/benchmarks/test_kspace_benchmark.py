@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from ase_tracegrad.electronic.eigen import solve_bands
+
 
 @pytest.fixture
 def benchmark(load_benchmark):
@@ -32,6 +34,16 @@ def test_repeated_cells_hold_the_same_states(benchmark):
     assert len(structure) == 12
     primitive = benchmark.load()
     folded = [[i / 2, j / 3, 0] for i in range(2) for j in range(3)]
-    solve = benchmark.solve_bands
-    together = np.sort(solve(*primitive[:2], folded).energies.ravel())
-    assert np.abs(together - solve(h, s, [[0, 0, 0]]).energies[0]).max() < 1e-8
+    together = np.sort(solve_bands(*primitive[:2], folded).energies.ravel())
+    assert np.abs(together - solve_bands(h, s, [[0, 0, 0]]).energies[0]).max() < 1e-8
+
+
+def test_rows_of_the_same_commit_are_kept_and_gates_follow(benchmark, tmp_path):
+    machine = {"commit": "a", "uncommitted": False, "machine": "m", "versions": {"numpy": "2"}}
+    rows = [{"case": "path", "orbitals": 26, "sisl_over_torch": 3.0}, {"case": "dense", "orbitals": 104}]
+    path = tmp_path / "kspace.json"
+    assert benchmark.read_rows(path, machine) == []
+    benchmark.write_result(path, machine | {"cases": rows})
+    assert benchmark.read_rows(path, machine) == rows
+    assert benchmark.read_rows(path, machine | {"commit": "b"}) == []
+    assert benchmark.compare_with_gates(rows) == {"path, N = 26, sisl over torch": {"target": 2.8, "found": 3.0}}

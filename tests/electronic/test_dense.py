@@ -2,8 +2,10 @@ import logging
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
+from ase_tracegrad.electronic import dense
 from ase_tracegrad.electronic.dense import TorchLibrary, VerifiedLibrary, solve_chunk
 from ase_tracegrad.electronic.eigen import solve_bands
 from ase_tracegrad.electronic.resources import Machine
@@ -86,6 +88,21 @@ def test_a_batch_that_does_not_converge_is_redone(problem, monkeypatch):
     found = solve_chunk(library, *problem, False, 1e-10)
     assert library.redone == len(expected)
     assert all(np.array_equal(a.energies, b.energies) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_reduction_by_halves(monkeypatch, problem, real):
+    h, s = ((m + m.conj().swapaxes(1, 2)) / 2 for m in problem)
+    if real:
+        h, s = h.real.copy(), s.real.copy()
+    expected = [scipy.linalg.eigh(a, b, eigvals_only=True) for a, b in zip(h, s, strict=True)]
+    monkeypatch.setattr(dense, "HALVED_ABOVE", 2)
+    for vectors in (False, True):
+        found = solve_chunk(TorchLibrary(), h, s, vectors, 1e-10)
+        assert all(np.abs(a.energies - e).max() < 1e-10 for a, e in zip(found, expected, strict=True))
+        for k, at_k in enumerate(found if vectors else []):
+            c = at_k.coefficients
+            assert np.abs(h[k] @ c - s[k] @ c * at_k.energies).max() < 1e-9
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

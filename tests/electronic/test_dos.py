@@ -5,6 +5,7 @@ from ase.parallel import world
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ase_tracegrad.electronic import simplices
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.dos import compute_dos, compute_dos_tetrahedron, split_cell
 from ase_tracegrad.electronic.kmesh import make_mesh
@@ -135,3 +136,21 @@ def test_bad_input_is_refused():
         compute_dos_tetrahedron(mesh_energies((2, 2, 2)), CELL, GRID[::-1])
     with pytest.raises(ValueError, match="projections"):
         compute_dos([[0.0]], [1.0], GRID, width=0.1, projections=[[1.0]])
+
+
+@pytest.mark.parametrize("size", [(5, 4, 3), (7, 6, 1), (1, 9, 1)])
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("pointwise", [False, True])
+def test_sums_of_cones_equal_splines(monkeypatch, size, projected, pointwise):
+    """Each simplex may be added either way: on uneven grids, for simplices across the ends of the grid and almost flat ones."""
+    rng = np.random.default_rng(3)
+    energies = mesh_energies(size)
+    energies[..., 1] = np.round(energies[..., 1])  # equal corners
+    energies[..., 2] = 1 + rng.choice([1e-9, 1e-4, 1e-2]) * energies[..., 2]
+    shares = rng.uniform(size=(*energies.shape, 2)) if projected else None
+    for grid in (np.linspace(-4, 6, 301), np.sort(rng.uniform(-3, 3, 200)), np.geomspace(1e-3, 20, 150)):
+        found = []
+        for cancellation in (1e4, 0.0):
+            monkeypatch.setattr(simplices, "CANCELLATION", cancellation)
+            found.append(compute_dos_tetrahedron(energies, CELL, grid, projections=shares, pointwise=pointwise))
+        assert np.abs(found[0] - found[1]).max() < 1e-10 * np.abs(found[1]).max()
