@@ -10,6 +10,7 @@ LATTICE_CONSTANT = 2.46  # Angstrom
 VACUUM_CELL = 10.0  # Angstrom; MOLOPT-SR carbon orbitals end at 7.2, so periodic images along z do not couple
 K_DENSITY = 12  # the primitive cell's mesh; a n x n supercell gets 12 / n, the same points folded
 GOLDEN_PATH_POINTS = 12
+N_2X2, N_3X3 = 180, 70  # displaced cells of the whole set
 MORE_RIPPLES = {2: 70, 3: 50}  # from this index on, every second n x n cell is rippled: ripples are what long cells need
 
 
@@ -24,7 +25,7 @@ class GrapheneStructure:
     seed: list[int]
 
 
-def make_structures(n_2x2: int = 120, n_3x3: int = 62) -> list[GrapheneStructure]:
+def make_structures(n_2x2: int = N_2X2, n_3x3: int = N_3X3) -> list[GrapheneStructure]:
     """All structures: what validates and tests first, then a mixture at any point of the list."""
     groups = [
         [_displaced(2, i) for i in range(n_2x2)],

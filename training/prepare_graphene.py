@@ -2,7 +2,7 @@
 
     python training/prepare_graphene.py [--out training/data/graphene] [--workers N]
 
-About 4 CPU hours; interrupted at will, the same command goes on. Needs CP2K (apt-get install cp2k cp2k-data).
+About 5 CPU hours; interrupted at will, the same command goes on. Needs CP2K (apt-get install cp2k cp2k-data).
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import ase
 import numpy as np
-from graphene_structures import band_path, make_structures
+from graphene_structures import N_2X2, N_3X3, band_path, make_structures
 
 from ase_tracegrad.fit.dataset import content_hash
 from ase_tracegrad.io.store import StoreReader, StoreWriter
@@ -26,8 +26,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data" / "graphene")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
-    parser.add_argument("--n-2x2", type=int, default=120)
-    parser.add_argument("--n-3x3", type=int, default=62)
+    parser.add_argument("--n-2x2", type=int, default=N_2X2)
+    parser.add_argument("--n-3x3", type=int, default=N_3X3)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     structures = make_structures(options.n_2x2, options.n_3x3)
