@@ -8,6 +8,7 @@ basis without its most diffuse Gaussian and without f, so that the file stays sm
 """
 
 import argparse
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,14 @@ from scipy.spatial.transform import Rotation
 
 from ase_tracegrad.io.sample import Sample
 from ase_tracegrad.io.store import StoreWriter
-from ase_tracegrad.labels.cp2k import Cp2kSettings, compute_labels, find_cp2k
+from ase_tracegrad.labels.cp2k import Cp2kSettings, compute_labels
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
+from prepare_mos2 import compact_basis  # noqa: E402
+from prepare_mos2 import settings as mos2_settings  # noqa: E402
 
 ROTATION = Rotation.from_rotvec([0.4, -0.7, 0.9]).as_matrix()
 BAND_KPTS = np.array([[0, 0, 0], [0.25, 0, 0], [0.5, 0, 0], [1 / 3, 1 / 3, 0], [0.17, 0.41, 0], [-0.3, 0.1, 0.2]])
-COMPACT = "DZVP-MOLOPT-SR-GTH-COMPACT-q14"
 # Multiples of these are stored, so that compression works; CP2K writes energies to 1e-6 eV.
 STEP_HAMILTONIAN, STEP_OVERLAP = 2.0**-24, 2.0**-32
 
@@ -47,15 +51,9 @@ def compute_mos2() -> Sample:
     atoms.pbc = True
     atoms.positions -= atoms.positions[0]
     with tempfile.TemporaryDirectory() as folder:
-        settings = Cp2kSettings(
-            (3, 3, 1),
-            gamma_centred=True,
-            cutoff=280.0,
-            rel_cutoff=40.0,
-            basis_file=str(write_compact_basis(Path(folder) / "BASIS")),
-            basis={"Mo": COMPACT, "S": "DZVP-MOLOPT-SR-GTH-q6"},
-            potential={"Mo": "GTH-PBE-q14", "S": "GTH-PBE-q6"},
-        )
+        basis_file = Path(folder) / "BASIS"
+        basis_file.write_text(compact_basis())
+        settings = replace(mos2_settings((3, 3, 1), basis_file), gamma_centred=True, eps_default=1e-12, eps_scf=1e-7)
         sample = compute_labels(atoms, settings, band_kpts=BAND_KPTS[:5])
     sample.info["settings"]["basis_file"] = "BASIS_MOLOPT, Mo without its last exponent and without f"
     rounded = {
@@ -63,23 +61,6 @@ def compute_mos2() -> Sample:
         for name, step in (("hamiltonian", STEP_HAMILTONIAN), ("overlap", STEP_OVERLAP))
     }
     return replace(sample, **rounded)
-
-
-def write_compact_basis(path: Path) -> Path:
-    """CP2K's basis of S, and that of Mo less its last exponent (0.053) and its f functions."""
-    lines = (find_cp2k()[1] / "BASIS_MOLOPT").read_text().splitlines()
-
-    def take(symbol: str, name: str) -> list[str]:
-        first = next(n for n, line in enumerate(lines) if line.split()[:1] == [symbol] and name in line.split())
-        return lines[first : first + 3 + int(lines[first + 2].split()[3])]
-
-    molybdenum = take("Mo", "DZVP-MOLOPT-SR-GTH-q14")
-    n, _, _, exponents, *functions = molybdenum[2].split()  # functions of l = 0, 1, 2, 3
-    shape = f"{n} 0 2 {int(exponents) - 1} {' '.join(functions[:3])}"
-    columns = 1 + sum(int(f) for f in functions[:3])
-    rows = [" ".join(line.split()[:columns]) for line in molybdenum[3:-1]]
-    path.write_text("\n".join([f"Mo {COMPACT}", molybdenum[1], shape, *rows, *take("S", "DZVP-MOLOPT-SR-GTH-q6")]) + "\n")
-    return path
 
 
 def main():

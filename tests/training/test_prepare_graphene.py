@@ -22,6 +22,11 @@ def prepare(script):
     return script("prepare_graphene")
 
 
+@pytest.fixture
+def label_sets(script):
+    return script("label_sets")
+
+
 def kind(item) -> str:
     return item.name.split("-")[0]
 
@@ -107,7 +112,7 @@ def test_primitive_cells_span_four_percent(structures):
 
 
 def test_band_path_passes_the_dirac_point(script):
-    path = script("graphene_structures").band_path()
+    path = script("label_rules").band_path()
     assert path.shape == (37, 3)
     for corner in ([0, 0, 0], [0.5, 0, 0], [1 / 3, 1 / 3, 0]):
         assert np.abs(path - corner).max(axis=1).min() < 1e-12
@@ -124,9 +129,9 @@ def labels(tmp_path, graphene_store):
     return tmp_path
 
 
-def test_pack(prepare, labels, graphene_store, capsys):
+def test_pack(label_sets, labels, graphene_store, capsys):
     rows = [{"name": name, "ok": True, "error": None, "seconds": 1.0} for name in ("displaced", "perfect")]
-    prepare.pack(labels, ["displaced", "perfect"], rows)
+    label_sets.pack(labels / "graphene.h5", ["displaced", "perfect"], rows)
     manifest = json.loads((labels / "manifest.json").read_text())
     with StoreReader(labels / "graphene.h5") as store:
         assert store.names == ["displaced", "perfect"]
@@ -143,16 +148,16 @@ def test_pack(prepare, labels, graphene_store, capsys):
     assert "2 structures, content sha256" in capsys.readouterr().out
 
 
-def test_content_hash_is_of_the_content(prepare, labels):
+def test_content_hash_is_of_the_content(label_sets, labels):
     """Packing again gives other bytes perhaps, but the same hash; another label gives another one."""
     hashes = []
     for names in (["displaced", "perfect"], ["displaced", "perfect"], ["displaced"]):
-        prepare.pack(labels, names, [])
+        label_sets.pack(labels / "graphene.h5", names, [])
         hashes.append(json.loads((labels / "manifest.json").read_text())["content_sha256"])
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_main_runs_the_campaign_and_packs(prepare, labels, monkeypatch, capsys):
+def test_main_runs_the_campaign_and_packs(prepare, label_sets, labels, monkeypatch, capsys):
     """Finished labels are packed, failures are named at the end; a campaign without any success leaves the packed file alone."""
     jobs = []
     outcomes = {}
@@ -163,7 +168,7 @@ def test_main_runs_the_campaign_and_packs(prepare, labels, monkeypatch, capsys):
             shutil.copy(labels / "labels" / f"{name}.h5", out)
         return [{"name": n, "ok": ok, "error": None if ok else "LabelError: no", "seconds": 0.0} for n, ok in outcomes.items()]
 
-    monkeypatch.setattr(prepare, "run_campaign", campaign)
+    monkeypatch.setattr(label_sets, "run_campaign", campaign)
     out = labels / "run"
     (out / "labels").mkdir(parents=True)
     monkeypatch.setattr("sys.argv", ["prepare_graphene.py", "--out", str(out), "--n-2x2", "3", "--n-3x3", "2"])
