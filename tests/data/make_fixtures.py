@@ -22,8 +22,8 @@ from ase_tracegrad.io.store import StoreWriter
 from ase_tracegrad.labels.cp2k import Cp2kSettings, compute_labels
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
-from prepare_mos2 import compact_basis  # noqa: E402
-from prepare_mos2 import settings as mos2_settings  # noqa: E402
+from prepare_mos2 import compact_basis
+from prepare_mos2 import settings as mos2_settings
 
 ROTATION = Rotation.from_rotvec([0.4, -0.7, 0.9]).as_matrix()
 BAND_KPTS = np.array([[0, 0, 0], [0.25, 0, 0], [0.5, 0, 0], [1 / 3, 1 / 3, 0], [0.17, 0.41, 0], [-0.3, 0.1, 0.2]])
