@@ -59,6 +59,8 @@ def find_minima(
     its neighbours. A pattern search: it needs no derivatives, and so ends
     in a Dirac cone as well as on a smooth edge. It ends where no step changes the value by more than ``accuracy`` eV;
     a valley that cannot become the lowest by steps like its last is given up.
+    On a crease, where two bands cross along a line (nodal-line semimetals), it may end some meV above the lowest point of
+    the line: no step goes along it, and all others rise. A finer mesh starts nearer to it.
     """
     offsets = _corners(len(steps)) @ steps
     middle = len(offsets) // 2

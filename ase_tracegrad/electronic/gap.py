@@ -104,7 +104,7 @@ def find_band_gap(energies, kpts, n_electrons: float, *, spin_degeneracy: int = 
     check_electrons(n_electrons, energies.shape[1], spin_degeneracy)
     filled = n_electrons / spin_degeneracy
     n_filled = round(filled)
-    if abs(filled - n_filled) > 1e-6:
+    if n_filled == 0 or abs(filled - n_filled) > 1e-6:
         partly = energies[:, int(filled)]
         k = kpts[partly.argmax()]
         return BandGap(0.0, 0.0, partly.max(), partly.max(), k, k, k, None, tolerance)

@@ -13,11 +13,13 @@ class GhostStateWarning(UserWarning):
 
 
 def find_lowest_orbital(hamiltonian: BlockMatrix, overlap: BlockMatrix) -> float:
-    """The smallest H_ii / S_ii, eV: energy of the lowest orbital by itself."""
+    """The smallest H_ii / S_ii, eV: energy of the lowest orbital by itself; zero where no block is stored, as everywhere."""
     smallest = np.inf
     for atom in range(hamiltonian.layout.n_atoms):
         norms = np.tile(np.diag(overlap.block(atom, atom)).real, hamiltonian.n_spin)
-        smallest = min(smallest, float((np.diag(hamiltonian.block(atom, atom)).real / norms).min()))
+        stored = (atom, atom, (0, 0, 0)) in hamiltonian.index
+        energies = np.diag(hamiltonian.block(atom, atom)).real if stored else np.zeros(len(norms))
+        smallest = min(smallest, float((energies / norms).min()))
     return smallest
 
 

@@ -158,13 +158,13 @@ def compute_density_matrix(sums: BlochSum, mesh: KMesh, n_electrons: float, *, w
         )
     solutions = [(solution, chunk) for solution, chunk, _ in iterate_states(sums, mesh.full_kpts)]
     energies = join_bands([solution.energies for solution, _ in solutions])[0]
-    filled = _fill_full_mesh(energies, n_electrons, hamiltonian, width)
+    filled = _fill_full_mesh(mesh, energies, n_electrons, hamiltonian, width)
     cells, cell_of = np.unique(overlap.shifts, axis=0, return_inverse=True)
     total = np.zeros((len(cells), hamiltonian.n_orbitals, hamiltonian.n_orbitals), dtype=complex)
     start = 0
     for solution, chunk in solutions:
         c = solution.coefficients[:, :, : energies.shape[1]]
-        occupied = filled[start : start + len(chunk)] / len(energies)
+        occupied = filled[start : start + len(chunk)]
         at_k = (c * occupied[:, None]) @ c.conj().transpose(0, 2, 1)
         total += np.tensordot(np.exp(-2j * np.pi * (cells @ chunk.T)), at_k, axes=1)
         start += len(chunk)
@@ -188,8 +188,8 @@ def compute_populations(
 ) -> np.ndarray:
     """Electrons in each group, (P,), adding up to n_electrons; width: Fermi-Dirac smearing in eV. Solved on the full mesh."""
     energies, shares = project_states(sums, mesh.full_kpts, groups, method=method)
-    filled = _fill_full_mesh(energies, n_electrons, sums.hamiltonian, width)
-    return np.einsum("kn,knp->p", filled, shares) / len(energies)
+    filled = _fill_full_mesh(mesh, energies, n_electrons, sums.hamiltonian, width)
+    return np.einsum("kn,knp->p", filled, shares)
 
 
 def square_root(overlap: np.ndarray) -> np.ndarray:
@@ -198,11 +198,13 @@ def square_root(overlap: np.ndarray) -> np.ndarray:
     return (modes * np.sqrt(np.maximum(eigenvalues, 0.0))[..., None, :]) @ modes.conj().swapaxes(-1, -2)
 
 
-def _fill_full_mesh(energies: np.ndarray, n_electrons: float, hamiltonian: BlockMatrix, width: float) -> np.ndarray:
+def _fill_full_mesh(mesh: KMesh, energies: np.ndarray, n_electrons: float, hamiltonian: BlockMatrix, width: float) -> np.ndarray:
+    """Electrons of each state at full_kpts, (K, n), times the weight of its k-point, which a list has of its own."""
     degeneracy = 1 if hamiltonian.spin == "spinor" else 2
     method: Smearing = "fermi-dirac" if width else "fixed"
-    weights = np.full(len(energies), 1 / len(energies))
-    return fill_bands(energies, weights, n_electrons, spin_degeneracy=degeneracy, width=width, method=method)[1]
+    weights = mesh.weights if mesh.size is None else mesh.unreduced().weights
+    filled = fill_bands(energies, weights, n_electrons, spin_degeneracy=degeneracy, width=width, method=method)[1]
+    return filled * weights[:, None]
 
 
 def _orbitals_of_atoms(matrix: BlockMatrix) -> list[np.ndarray]:

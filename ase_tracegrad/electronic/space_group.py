@@ -13,6 +13,7 @@ from ..structure import Structure
 
 # Moments that differ by less are equal, in the unit they are given in (Bohr magnetons).
 MOMENT_TOLERANCE = 1e-3
+VACUUM = 10.0  # Angstrom, at least, between a layer, chain or molecule and its images in the search
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class SpaceGroup:
     """x -> W x + t in fractions of the cell, and where each atom goes: W f_p + t = f_image + T.
 
     name: international symbol; rotations W (G, 3, 3) int; translations t (G, 3); images (G, N) int,
-    cells T (G, N, 3) int; cell (3, 3) Angstrom, rows. Identity first.
+    cells T (G, N, 3) int; cell (3, 3) Angstrom, rows: the structure's but for vacuum vectors. Identity first.
     """
 
     name: str
@@ -98,10 +99,10 @@ def find_space_group(structure: Structure, *, tolerance: float = 1e-4) -> SpaceG
     """Operations that map the structure onto itself within ``tolerance`` Angstrom.
 
     Non-periodic axes keep to themselves: no operation mixes them with periodic ones or moves atoms by a
-    vacuum period; a structure periodic in a plane is named by its layer group. Raises ValueError if the
-    structure is too damaged for a search.
+    vacuum period; a structure periodic in a plane is named by its layer group. The cell of the group has other vacuum
+    vectors than the structure (_choose_vacuum). Raises ValueError if the structure is too damaged for a search.
     """
-    cell, periodic = structure.complete_cell, structure.pbc
+    cell, periodic = _choose_vacuum(structure), structure.pbc
     fractional = structure.positions @ np.linalg.inv(cell)
     found = _search(cell, fractional, structure.numbers, tolerance)
     rotations, translations = np.asarray(found.rotations, dtype=int), np.asarray(found.translations, dtype=float)
@@ -118,6 +119,20 @@ def find_space_group(structure: Structure, *, tolerance: float = 1e-4) -> SpaceG
             layer.international, *(getattr(group, f) for f in ("rotations", "translations", "images", "cells", "cell"))
         )
     return group
+
+
+def _choose_vacuum(structure: Structure) -> np.ndarray:
+    """The cell with vacuum vectors that break no symmetry: at right angles to the periodic ones, equal, and long.
+
+    Length and tilt of the given ones mean nothing, and where there is none a molecule would be folded into a box that is
+    smaller than itself.
+    """
+    cell, vacuum = structure.complete_cell, ~structure.pbc
+    along = np.linalg.pinv(cell[structure.pbc]) @ cell[structure.pbc]
+    across = cell[vacuum] - cell[vacuum] @ along
+    length = VACUUM + 3 * np.ptp(structure.positions, axis=0).max() + np.abs(cell[structure.pbc]).sum()
+    cell[vacuum] = length * across / np.linalg.norm(across, axis=1, keepdims=True)
+    return cell
 
 
 def _search(cell, fractional, numbers, tolerance: float, aperiodic: int | None = None):

@@ -17,6 +17,10 @@ from .resources import THIS_MACHINE, Machine
 
 # The shift is moved by this much if it hits an eigenvalue, eV.
 NUDGE = 1e-4
+# States that a look for missed ones asks for, and by how much nearer to the center one must be to count, eV.
+LOOK_FOR, NEARER = 4, 1e-8
+# Vectors whose norm less what the others have of it is smaller say nothing new: they are searched for again.
+INDEPENDENT = 1e-4
 
 
 class WindowError(RuntimeError):
@@ -83,21 +87,61 @@ def check_window(n_orbitals: int, center: float, n_states: int):
 
 
 def solve_around(h: csc_array, s: csc_array, center: float, n_states: int, factorize: Factorize):
-    """Energies (n,) and coefficients (N, n) at one k-point."""
+    """Energies (n,) and coefficients (N, n) at one k-point.
+
+    Lanczos iteration from one vector finds a degenerate level once; its other states come in by rounding, and late. So
+    it is repeated among the states that are orthogonal to those found, until it finds none that is nearer.
+    """
     solve, shift = factorize(h, s, center)
-    inverse = LinearOperator(h.shape, matvec=solve, dtype=complex)
     # A fixed start makes the result reproducible; it must not be orthogonal to any state, so it is random.
-    start = np.random.default_rng(0).normal(size=h.shape[0]).astype(complex)
+    rng = np.random.default_rng(0)
+    energies, vectors = np.zeros(0), np.zeros((h.shape[0], 0), dtype=complex)
+    while True:
+        wanted = min(LOOK_FOR if vectors.shape[1] else n_states, h.shape[0] - vectors.shape[1])
+        new = _search(h, s, shift, _without(solve, s @ vectors, vectors), rng.normal(size=h.shape[0]), wanted, n_states)
+        found, states = _diagonalize_among(h, s, np.hstack([vectors, new]))
+        nearest = np.argsort(np.abs(found - center), kind="stable")[:n_states]
+        before = np.abs(energies - center).sum()
+        known = len(energies) == n_states
+        energies, vectors = found[nearest], states[:, nearest]
+        if known and before - np.abs(energies - center).sum() < NEARER:
+            order = np.argsort(energies)
+            return energies[order], vectors[:, order]
+
+
+def _without(solve: Callable[[np.ndarray], np.ndarray], weighted: np.ndarray, vectors: np.ndarray):
+    """The map ``solve`` less its parts along ``vectors`` (N, n); weighted: S vectors."""
+
+    def solve_rest(right: np.ndarray) -> np.ndarray:
+        solution = solve(right)
+        return solution - vectors @ (weighted.conj().T @ solution)
+
+    return solve_rest
+
+
+def _search(h, s, shift: float, solve: Callable[[np.ndarray], np.ndarray], start: np.ndarray, wanted: int, n_states: int):
+    """Vectors (N, wanted) of the states nearest to ``shift`` among those that the map ``solve`` does not leave out."""
+    n = h.shape[0]
+    inverse = LinearOperator(h.shape, matvec=solve, dtype=complex)
+    basis = min(n, max(2 * wanted + 1, n_states, 20))
     try:
-        energies, vectors = eigsh(h, k=n_states, M=s, sigma=shift, OPinv=inverse, v0=start, tol=1e-10)
+        # The start goes through the map first, which takes it to the states that are left.
+        return eigsh(h, k=wanted, M=s, sigma=shift, OPinv=inverse, v0=solve(start.astype(complex)), ncv=basis, tol=1e-10)[1]
     except ArpackNoConvergence as error:
-        raise WindowError(
-            f"only {len(error.eigenvalues)} of {n_states} states around {center} eV converged: ask for fewer"
-        ) from None
-    order = np.argsort(energies)
-    vectors = vectors[:, order]
-    norms = np.sqrt(np.einsum("in,in->n", vectors.conj(), s @ vectors).real)
-    return energies[order], vectors / norms
+        raise WindowError(f"only {len(error.eigenvalues)} of {wanted} states around {shift} eV converged: ask for fewer") from None
+
+
+def _diagonalize_among(h: csc_array, s: csc_array, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energies (n,) and orthonormal states (N, n), c^+ S c = 1, in the space of ``vectors``, which need not be orthogonal.
+
+    The complex iteration of ARPACK takes no matrix for Hermitian, so that vectors of one level come at any angle.
+    """
+    vectors = vectors / np.sqrt(np.einsum("in,in->n", vectors.conj(), s @ vectors).real)
+    weights, modes = np.linalg.eigh(vectors.conj().T @ (s @ vectors))
+    keep = weights > INDEPENDENT
+    basis = vectors @ (modes[:, keep] / np.sqrt(weights[keep]))
+    energies, turned = np.linalg.eigh(basis.conj().T @ (h @ basis))
+    return energies, basis @ turned
 
 
 @contextmanager

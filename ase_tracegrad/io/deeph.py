@@ -93,6 +93,7 @@ def read_deeph(folder) -> Sample:
 
 def write_deeph_legacy(folder, sample: Sample):
     """Write the legacy format. Radial functions are lost; the electron count goes into info.json, where DeepH ignores it."""
+    _check_cell(sample.structure)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     structure = sample.structure
@@ -128,6 +129,7 @@ def write_deeph(folder, sample: Sample):
     """Write the new format. Atoms are put in groups of one element, as POSCAR demands; radial functions are lost."""
     from ase.data import chemical_symbols
 
+    _check_cell(sample.structure)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = sample.structure.numbers.tolist()
@@ -152,6 +154,16 @@ def write_deeph(folder, sample: Sample):
             file["chunk_boundaries"] = matrix.offsets.astype(np.int64)
             file["chunk_shapes"] = matrix.shapes.astype(np.int64)
             file["entries"] = matrix.values
+
+
+def _check_cell(structure: Structure):
+    """ValueError for a structure that the formats cannot hold: they have three cell vectors, and take all as periods."""
+    missing = np.nonzero(np.linalg.norm(structure.cell, axis=1) < 1e-3)[0].tolist()
+    if missing:
+        raise ValueError(
+            f"DeepH folders need three cell vectors, this structure has none along axis {', '.join(map(str, missing))}: "
+            "put it in a box with room around it, atoms.center(vacuum=10), or write a packed file"
+        )
 
 
 def _read_legacy_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> BlockMatrix:

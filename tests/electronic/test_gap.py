@@ -164,3 +164,9 @@ def test_refinement_leaves_metals_alone_and_refuses_bad_steps(graphene):
     assert refine_band_gap(BlochSum(*graphene), gap, (0, 0, 0.1)) is gap  # nothing depends on k there
     with pytest.raises(ValueError, match="steps"):
         refine_band_gap(BlochSum(*graphene), gap, -0.1)
+
+
+def test_a_band_that_holds_almost_nothing_is_partly_filled():
+    gap = find_band_gap([[0.0, 1.0]], [[0, 0, 0]], 1e-7)
+    assert gap.n_filled is None
+    assert gap.vbm == 0.0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ase_tracegrad.electronic.ghosts import PLAUSIBLE_BINDING, describe_ghost, find_lowest_orbital
-from tests.electronic.lattice_models import random_model
+from tests.electronic.lattice_models import graphene_model, random_model
 
 
 @pytest.mark.parametrize("spinor", [False, True])
@@ -20,3 +20,10 @@ def test_only_states_that_cannot_be_are_described():
     text = describe_ghost(energies, kpts, -20.0, 0.01)
     assert "-71 eV, k = (0.5, 0.25, 0)" in text
     assert "hamiltonian_error'] = 0.01 eV" in text
+
+
+def test_an_orbital_without_a_block_of_its_own_has_no_energy():
+    """Tight-binding models often store hoppings alone."""
+    h, s = graphene_model()
+    hoppings = h.cut((h.pairs[:, 0] != h.pairs[:, 1]) | h.shifts.any(axis=1))
+    assert find_lowest_orbital(hoppings, s) == find_lowest_orbital(h, s) == 0.0

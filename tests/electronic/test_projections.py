@@ -5,7 +5,7 @@ from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.electronic import projections
 from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.eigen import solve_bands
-from ase_tracegrad.electronic.kmesh import make_mesh
+from ase_tracegrad.electronic.kmesh import make_list, make_mesh
 from ase_tracegrad.electronic.projections import (
     GROUPINGS,
     MATRICES_AT_ONCE,
@@ -148,3 +148,14 @@ def test_groups_in_words():
     assert len(set(words)) == layout.total
     assert [name_group(label) for label in group_orbitals(layout, ["C"], "shell").labels] == ["C s", "C p", "C d", "C g"]
     assert name_group(group_orbitals(layout, ["C"], "atom").labels[0]) == "C 0"
+
+
+def test_a_list_of_kpts_keeps_its_weights():
+    """The irreducible points with their weights, given as a list, hold the same electrons as the mesh."""
+    h, s = random_model()
+    mesh, sums = make_mesh((4, 4, 1), gamma=True), BlochSum(h, s)
+    points, groups = make_list(mesh.kpts, mesh.weights), group_orbitals(h.layout, ["H", "C"], "atom")
+    of_mesh, of_list = (compute_populations(sums, kpts, 3.0, groups, width=0.1) for kpts in (mesh, points))
+    assert np.abs(of_mesh - of_list).max() < 1e-10
+    of_mesh, of_list = (compute_density_matrix(sums, kpts, 3.0, width=0.1) for kpts in (mesh, points))
+    assert np.abs(of_mesh.values - of_list.values).max() < 1e-10

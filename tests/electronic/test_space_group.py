@@ -31,7 +31,7 @@ def test_operations_map_the_structure_onto_itself(graphene_structure):
     assert group.name == "p6/mmm"
     assert len(group) == 24
     centre = structure.positions.mean(axis=0)
-    fractional = structure.positions @ np.linalg.inv(structure.cell)
+    fractional = structure.positions @ np.linalg.inv(group.cell)
     for g in range(len(group)):
         q = group.cartesian[g]
         assert np.abs(q @ q.T - np.eye(3)).max() < 1e-12
@@ -62,6 +62,21 @@ def test_a_molecule_across_the_boundary_of_its_box():
 def test_a_molecule_without_a_cell():
     group = find_space_group(Structure.from_atoms(Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])))
     assert len(group) >= 4
+
+
+def test_a_molecule_is_not_folded_into_a_box_smaller_than_itself():
+    """Atoms 1 Angstrom apart fell on each other where no cell was given, whose vectors are taken as 1 Angstrom."""
+    group = find_space_group(Structure.from_atoms(Atoms("N2", [[0, 0, 0], [0, 0, 1.0]])))
+    assert len(group) == 16
+
+
+def test_the_vacuum_does_not_break_the_symmetry(graphene_structure):
+    for vector in ([1.5, 0.7, 12.0], [0.0, 0.0, 2.46], [0.0, 0.0, -20.0], [0.0, 0.0, 0.0]):
+        cell = np.array([*graphene_structure.cell[:2], vector])
+        group = find_space_group(Structure([6, 6], graphene_structure.positions, cell, [True, True, False]))
+        assert (group.name, len(group)) == ("p6/mmm", 24)
+    square = Structure.from_atoms(Atoms("C2", [[0, 0, 0], [1.2, 0, 0]], cell=[2.6, 8.0, 11.0], pbc=[True, False, False]))
+    assert len(find_space_group(square)) == 16
 
 
 def test_spins_turn_like_vectors():

@@ -61,3 +61,36 @@ def test_bad_windows_are_refused():
         solve_window(h, s, [[0, 0, 0]], np.nan, 2)
     with pytest.raises(ValueError, match="a window holds"):
         solve_window(*graphene_model(), [[0, 0, 0]], 0.0, 1)
+
+
+def _cubic_lattice(n: int, spinor: bool) -> BlockMatrix:
+    """One orbital per site of an n x n x n supercell, hopping -1: its levels at Gamma are up to 24-fold for n = 6."""
+    sites = np.array(list(np.ndindex(n, n, n)))
+    blocks = {}
+    for i, site in enumerate(sites):
+        for axis in np.eye(3, dtype=int):
+            shift, place = np.divmod(site + axis, n)
+            blocks[i, int(np.ravel_multi_index(place, (n, n, n))), tuple(shift.tolist())] = [[-1.0]]
+    layout = OrbitalLayout(((0,),) * n**3)
+    return BlockMatrix.from_blocks(layout, add_adjoints(blocks)).with_spin("spinor" if spinor else "none")
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(("spinor", "center", "n_states"), [(False, -6.1, 10), (False, 0.001, 70), (True, -6.1, 12)])
+def test_degenerate_levels_are_complete_and_their_states_orthogonal(spinor, center, n_states, library):
+    h = _cubic_lattice(6, spinor)
+    window = solve_window(h, None, [[0, 0, 0]], center, n_states, eigenvectors=True, machine=Machine(library=library))
+    along = -2 * np.cos(2 * np.pi * np.arange(6) / 6)
+    levels = np.tile(np.add.outer(np.add.outer(along, along), along).ravel(), h.n_spin)
+    distances = np.sort(np.abs(levels - center))[:n_states]
+    assert np.abs(np.sort(np.abs(window.energies[0] - center)) - distances).max() < 1e-9
+    c = window.coefficients[0]
+    assert np.abs(c.conj().T @ c - np.eye(n_states)).max() < 1e-10
+
+
+@pytest.mark.parametrize("n_states", [1, 2, 3, 6])
+def test_small_matrices(n_states):
+    h, s = random_model()
+    window = solve_window(h, s, [[0.1, 0.2, 0]], 0.0, n_states)
+    bands = compute_bands(h, s, [[0.1, 0.2, 0]])[0]
+    assert np.abs(window.energies[0] - np.sort(bands[np.argsort(np.abs(bands))[:n_states]])).max() < 1e-9

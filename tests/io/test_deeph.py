@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -282,3 +283,12 @@ def test_water_in_four_orientations_rotates_with_wigner_d(shared_data):
         for key, tolerance in (("overlap", 1e-5), ("hamiltonian", 1e-3)):
             for (i, j, r), block in getattr(first, key).items():
                 assert np.abs(matrices[i] @ block @ matrices[j].T - getattr(other, key).block(i, j, r)).max() < tolerance
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_a_structure_without_a_cell_is_refused(tmp_path, form):
+    sample = make_sample()
+    bare = Structure(sample.structure.numbers, sample.structure.positions, np.diag([9.0, 9.0, 0.0]), np.zeros(3, dtype=bool))
+    with pytest.raises(ValueError, match="none along axis 2: put it in a box"):
+        WRITERS[form](tmp_path / "x", replace(sample, structure=bare))
+    assert not (tmp_path / "x").exists()
