@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,21 @@ def test_bad_windows_are_refused():
         solve_window(h, s, [[0, 0, 0]], np.nan, 2)
     with pytest.raises(ValueError, match="a window holds"):
         solve_window(*graphene_model(), [[0, 0, 0]], 0.0, 1)
+
+
+def test_no_matrix_of_a_large_system_is_full():
+    """A ring of 3000 orbitals, whose full matrix has 144 MB."""
+    cells = 3000
+    here, there = np.arange(cells), (np.arange(cells) + 1) % cells
+    over = np.zeros((cells, 3), dtype=int)
+    over[-1, 0] = 1
+    pairs = np.concatenate([np.column_stack([here, there]), np.column_stack([there, here])])
+    ring = BlockMatrix(OrbitalLayout(((0,),) * cells), pairs, np.concatenate([over, -over]), np.full(2 * cells, -1.0))
+    tracemalloc.start()
+    try:
+        window = solve_window(ring, None, [[0.25, 0, 0]], -2.1, 1, machine=Machine(library="torch"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert window.energies[0, 0] == pytest.approx(-2 * np.cos(2 * np.pi * 0.25 / cells))
+    assert peak < 70e6, "bytes"
