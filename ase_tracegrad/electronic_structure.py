@@ -37,6 +37,7 @@ REDUCE_ABOVE = 24  # k-points
 # (measured: 70 k-points of 26 orbitals, 11 of 208, 3 of 936).
 INVERSION_ABOVE = 2500
 # The search for a band edge solves some hundred k-points more.
+SEARCHED = 100  # k-points at least
 REFINE_UP_TO = 256  # orbitals
 # Levels that touch at the Fermi level share their electrons, whichever of them noise puts lower.
 SHARING_WIDTH = 1e-3  # eV
@@ -248,7 +249,7 @@ class ElectronicStructure:
             return gap
         neighbours = find_neighbours(self.sample.structure.complete_cell, mesh.size, self.dispersive)
         starts = find_edge_valleys(mesh, energies[: len(mesh)], gap.n_filled, neighbours)
-        return refine_band_gap(self.sums(), gap, neighbours / np.array(mesh.size), starts=starts)
+        return refine_band_gap(self.sums(SEARCHED), gap, neighbours / np.array(mesh.size), starts=starts)
 
     def _solve_with(self, kpts, edges, progress: bool) -> tuple[np.ndarray, np.ndarray]:
         """Energies at both lists in one call, so that all have the same number of bands.
