@@ -187,6 +187,10 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
             )
         return math.nan
 
+    def get_fermi_level(self) -> float:
+        """Fermi level in eV, on the mesh fermi_kpts; nothing is solved at kpts for it."""
+        return self._fermi_level(self._current_atoms(None))
+
     def get_bz_k_points(self) -> np.ndarray:
         """(F, 3) the whole mesh, in the order of ase.dft.kpoints.monkhorst_pack."""
         return np.array(normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh.full_kpts)
