@@ -148,3 +148,15 @@ def test_groups_in_words():
     assert len(set(words)) == layout.total
     assert [name_group(label) for label in group_orbitals(layout, ["C"], "shell").labels] == ["C s", "C p", "C d", "C g"]
     assert name_group(group_orbitals(layout, ["C"], "atom").labels[0]) == "C 0"
+
+
+def test_progress_is_shown_if_it_is_asked_for(kpts, monkeypatch):
+    bars: list = []
+    bar = projections.tqdm
+    monkeypatch.setattr(projections, "tqdm", lambda **options: bars.append(options) or bar(**options))
+    h, s = random_model()
+    groups = group_orbitals(h.layout, ["C", "N"])
+    for progress in (True, False):
+        project_states(BlochSum(h, s), kpts, groups, progress=progress)
+    assert [options["disable"] for options in bars] == [None, True], "None: shown on a terminal"
+    assert (bars[0]["total"], bars[0]["delay"]) == (len(kpts), 2)
