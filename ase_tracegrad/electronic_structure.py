@@ -2,7 +2,6 @@
 
 import logging
 import math
-import weakref
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -41,8 +40,6 @@ SEARCHED = 100  # k-points at least
 REFINE_UP_TO = 256  # orbitals
 # Levels that touch at the Fermi level share their electrons, whichever of them noise puts lower.
 SHARING_WIDTH = 1e-3  # eV
-# Samples that were warned about.
-_haunted: "weakref.WeakSet[Sample]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +81,13 @@ class ElectronicStructure:
         return find_dispersive_axes(self.sample.hamiltonian, DISPERSION) & self.sample.structure.pbc
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
-        """(K, n) eV at kpts (K, 3) fractional. GhostStateWarning, once per sample, if a state cannot be physical."""
+        """(K, n) eV at kpts (K, 3) fractional. GhostStateWarning, once, if a state cannot be physical."""
         sums = self.sums(len(kpts))
         energies = solve_bloch(sums, kpts, progress=progress).energies
-        if self.sample not in _haunted:
+        if not self._ghosts:
             ghost = describe_ghost(energies, np.asarray(kpts), self._lowest_orbital, sums.hamiltonian_error)
             if ghost is not None:
-                _haunted.add(self.sample)
+                self._ghosts.append(ghost)
                 warn_caller(ghost, GhostStateWarning)
         return energies
 
@@ -113,6 +110,11 @@ class ElectronicStructure:
     def __getstate__(self) -> dict:
         """The sample; what is arranged from it would only make copies and files large."""
         return {"sample": self.sample}
+
+    @cached_property
+    def _ghosts(self) -> list[str]:
+        """Those that were warned about."""
+        return []
 
     @cached_property
     def _lowest_orbital(self) -> float:

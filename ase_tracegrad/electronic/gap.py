@@ -7,7 +7,7 @@ import numpy as np
 from .bloch import BlochSum, check_kpts
 from .eigen import solve_bloch
 from .extrema import FINEST_STEP, find_minima, find_valleys
-from .kmesh import KMesh, name_kpt
+from .kmesh import KMesh, describe_kpt, name_kpt
 from .occupations import check_electrons
 
 # Finer than the steps of the search for band edges.
@@ -69,7 +69,7 @@ class BandGap:
 
     def __str__(self) -> str:
         def at(k):
-            return f"{self.name_kpt(k) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in np.round(k, 6) + 0.0) + ")"
+            return describe_kpt(k, self.names)
 
         if not self.periodic:
             empty = "open shell: the highest level with electrons is partly filled"

@@ -61,9 +61,11 @@ def group_orbitals(layout: OrbitalLayout, symbols, by: str = "element", *, n_spi
                 label |= {"l": LETTERS[l]} if by in ("shell", "orbital") else {}
                 label |= {"m": str(m)} if by == "orbital" else {}
                 labels.append(label)
-    distinct = list({tuple(label.items()): label for label in labels}.values())
-    members = np.array([[float(label == group) for label in labels] for group in distinct])
-    return OrbitalGroups(tuple(distinct), np.tile(members, n_spin))
+    keys = [tuple(label.items()) for label in labels]
+    rows = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+    members = np.zeros((len(rows), len(labels)))
+    members[[rows[key] for key in keys], np.arange(len(labels))] = 1.0
+    return OrbitalGroups(tuple(dict(key) for key in rows), np.tile(members, n_spin))
 
 
 def name_group(label: dict[str, str]) -> str:
