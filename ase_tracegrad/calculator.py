@@ -187,6 +187,10 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
             )
         return math.nan
 
+    def get_fermi_level(self) -> float:
+        """Fermi level in eV, on the mesh fermi_kpts; nothing is solved at kpts for it."""
+        return self._fermi_level(self._current_atoms(None))
+
     def get_bz_k_points(self) -> np.ndarray:
         """(F, 3) the whole mesh, in the order of ase.dft.kpoints.monkhorst_pack."""
         return np.array(normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh.full_kpts)
@@ -240,7 +244,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     # -- reciprocal space ------------------------------------------------------------------------
 
-    def _fermi_level(self, atoms) -> float:
+    def _fermi_level(self, atoms, progress: bool = True) -> float:
         kpts, width = self.parameters["fermi_kpts"], self.parameters["width"]
         mesh = self._mesh(kpts, self._checked_atoms(atoms), "fermi_kpts")
         structure = self.electronic_structure(atoms)
@@ -248,7 +252,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
             known, known_kpts, known_width, level = self._fermi
             if known is structure and known_width == width and equal(known_kpts, kpts):
                 return level
-        level = structure.find_fermi_level(mesh, edges=special_points(atoms), width=width)
+        level = structure.find_fermi_level(mesh, edges=special_points(atoms), width=width, progress=progress)
         self._fermi = (structure, kpts, width, level)
         return level
 

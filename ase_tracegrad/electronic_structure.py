@@ -2,7 +2,6 @@
 
 import logging
 import math
-import weakref
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -37,11 +36,10 @@ REDUCE_ABOVE = 24  # k-points
 # (measured: 70 k-points of 26 orbitals, 11 of 208, 3 of 936).
 INVERSION_ABOVE = 2500
 # The search for a band edge solves some hundred k-points more.
+SEARCHED = 100  # k-points at least
 REFINE_UP_TO = 256  # orbitals
 # Levels that touch at the Fermi level share their electrons, whichever of them noise puts lower.
 SHARING_WIDTH = 1e-3  # eV
-# Samples that were warned about.
-_haunted: "weakref.WeakSet[Sample]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +81,13 @@ class ElectronicStructure:
         return find_dispersive_axes(self.sample.hamiltonian, DISPERSION) & self.sample.structure.pbc
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
-        """(K, n) eV at kpts (K, 3) fractional. GhostStateWarning, once per sample, if a state cannot be physical."""
+        """(K, n) eV at kpts (K, 3) fractional. GhostStateWarning, once, if a state cannot be physical."""
         sums = self.sums(len(kpts))
         energies = solve_bloch(sums, kpts, progress=progress).energies
-        if self.sample not in _haunted:
+        if not self._ghosts:
             ghost = describe_ghost(energies, np.asarray(kpts), self._lowest_orbital, sums.hamiltonian_error)
             if ghost is not None:
-                _haunted.add(self.sample)
+                self._ghosts.append(ghost)
                 warn_caller(ghost, GhostStateWarning)
         return energies
 
@@ -112,6 +110,11 @@ class ElectronicStructure:
     def __getstate__(self) -> dict:
         """The sample; what is arranged from it would only make copies and files large."""
         return {"sample": self.sample}
+
+    @cached_property
+    def _ghosts(self) -> list[str]:
+        """Those that were warned about."""
+        return []
 
     @cached_property
     def _lowest_orbital(self) -> float:
@@ -142,7 +145,7 @@ class ElectronicStructure:
             return mesh
         return reduce_by_time_reversal(mesh, self.sample.hamiltonian, self.sample.overlap)
 
-    def find_fermi_level(self, mesh: KMesh, *, edges=(), width: float = 0.0) -> float:
+    def find_fermi_level(self, mesh: KMesh, *, edges=(), width: float = 0.0, progress: bool = False) -> float:
         """Fermi level in eV by electron count on a mesh; width: Fermi-Dirac smearing in eV.
 
         edges (E, 3): k-points besides the mesh that may hold a band edge. Without smearing the level lies in the
@@ -150,7 +153,7 @@ class ElectronicStructure:
         overlap it lies between the two edges, wherever the mesh puts it.
         """
         mesh = self.reduce(mesh)
-        energies, kpts = self._solve_with(mesh.kpts, edges, False)
+        energies, kpts = self._solve_with(mesh.kpts, edges, progress)
         counted = find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
         if width > 0 or self.n_electrons >= self.spin_degeneracy * energies.shape[1]:
             return counted
@@ -183,15 +186,17 @@ class ElectronicStructure:
         return self._broaden(mesh, self.energies(mesh.kpts, progress=progress), grid, width)
 
     def compute_projected_dos(
-        self, mesh: KMesh, grid, *, by: str, method: Population = "mulliken", width: float
+        self, mesh: KMesh, grid, *, by: str, method: Population = "mulliken", width: float, progress: bool = False
     ) -> tuple[np.ndarray, tuple[dict[str, str], ...]]:
         """compute_dos of each group of orbitals, (P, G), and the labels of the groups; by: see projections.group_orbitals."""
         _check_width(width)
         mesh = self.check_time_reversal(mesh)
-        energies, shares, labels = self.project(mesh.kpts, by=by, method=method)
+        energies, shares, labels = self.project(mesh.kpts, by=by, method=method, progress=progress)
         return self._broaden(mesh, energies, grid, width, shares), labels
 
-    def compute_bond_dos(self, mesh: KMesh, grid, bonds: list[BlockKey], *, width: float) -> tuple[np.ndarray, np.ndarray]:
+    def compute_bond_dos(
+        self, mesh: KMesh, grid, bonds: list[BlockKey], *, width: float, progress: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """COOP, states per eV and cell, and COHP, states per cell, of bonds (i, j, R): (B, G) each; width as in compute_dos.
 
         Positive and negative where bonding, see projections.project_bonds; all bonds together hold the electrons and
@@ -199,21 +204,24 @@ class ElectronicStructure:
         """
         _check_width(width)
         mesh = self.check_time_reversal(mesh)
-        energies, norms, parts = project_bonds(self.sums(len(mesh.kpts)), mesh.kpts, bonds)
+        energies, norms, parts = project_bonds(self.sums(len(mesh.kpts)), mesh.kpts, bonds, progress=progress)
         return self._broaden(mesh, energies, grid, width, norms), self._broaden(mesh, energies, grid, width, parts)
 
     def project(
-        self, kpts, *, by: str, method: Population = "mulliken"
+        self, kpts, *, by: str, method: Population = "mulliken", progress: bool = False
     ) -> tuple[np.ndarray, np.ndarray, tuple[dict[str, str], ...]]:
         """Energies (K, n) eV, the share (K, n, P) of each group of orbitals in each state, and the labels of the groups."""
         groups = self._group(by)
-        return *project_states(self.sums(len(kpts)), kpts, groups, method=method), groups.labels
+        return *project_states(self.sums(len(kpts)), kpts, groups, method=method, progress=progress), groups.labels
 
-    def compute_populations(self, mesh: KMesh, *, method: Population = "mulliken", width: float = 0.0) -> Populations:
+    def compute_populations(
+        self, mesh: KMesh, *, method: Population = "mulliken", width: float = 0.0, progress: bool = False
+    ) -> Populations:
         """Electrons and charge of each atom; width: Fermi-Dirac smearing in eV, at least SHARING_WIDTH."""
         mesh, width = self.check_time_reversal(mesh), max(width, SHARING_WIDTH)
         sums = self.sums(len(mesh.full_kpts))
-        electrons = compute_populations(sums, mesh, self.n_electrons, self._group("atom"), method=method, width=width)
+        groups = self._group("atom")
+        electrons = compute_populations(sums, mesh, self.n_electrons, groups, method=method, width=width, progress=progress)
         valence = np.array([self.sample.basis.count_electrons(z[None]) for z in self.sample.structure.numbers])
         return Populations(electrons, valence - electrons, self._symbols, method)
 
@@ -248,7 +256,7 @@ class ElectronicStructure:
             return gap
         neighbours = find_neighbours(self.sample.structure.complete_cell, mesh.size, self.dispersive)
         starts = find_edge_valleys(mesh, energies[: len(mesh)], gap.n_filled, neighbours)
-        return refine_band_gap(self.sums(), gap, neighbours / np.array(mesh.size), starts=starts)
+        return refine_band_gap(self.sums(SEARCHED), gap, neighbours / np.array(mesh.size), starts=starts)
 
     def _solve_with(self, kpts, edges, progress: bool) -> tuple[np.ndarray, np.ndarray]:
         """Energies at both lists in one call, so that all have the same number of bands.

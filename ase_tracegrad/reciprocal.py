@@ -36,10 +36,17 @@ class ReciprocalSpace:
         atoms = self._current_atoms(atoms)
         structure, path = self._along(path, npoints, atoms)
         energies = structure.energies(path.kpts, progress=progress)
-        return BandStructure(path, energies[None], reference=self._fermi_level(atoms))
+        return BandStructure(path, energies[None], reference=self._fermi_level(atoms, progress))
 
     def fat_bands(
-        self, path=None, npoints: int | None = None, *, by: str = "shell", method: Population = "loewdin", atoms=None
+        self,
+        path=None,
+        npoints: int | None = None,
+        *,
+        by: str = "shell",
+        method: Population = "loewdin",
+        atoms=None,
+        progress: bool = True,
     ) -> tuple[BandStructure, dict[str, np.ndarray]]:
         """Bands along a path as band_structure gives them, and the share (K, n) of each group of orbitals in each state.
 
@@ -48,9 +55,9 @@ class ReciprocalSpace:
         """
         atoms = self._current_atoms(atoms)
         structure, path = self._along(path, npoints, atoms)
-        energies, shares, labels = structure.project(path.kpts, by=by, method=method)
+        energies, shares, labels = structure.project(path.kpts, by=by, method=method, progress=progress)
         named = {name_group(label): shares[:, :, p] for p, label in enumerate(labels)}
-        return BandStructure(path, energies[None], reference=self._fermi_level(atoms)), named
+        return BandStructure(path, energies[None], reference=self._fermi_level(atoms, progress)), named
 
     def dos(self, energies=None, *, width: float = 0.1, kpts=None, atoms=None, progress: bool = True) -> GridDOSData:
         """Density of states in states per eV and cell, both spins; energies relative to the Fermi level.
@@ -61,12 +68,20 @@ class ReciprocalSpace:
         """
         atoms = self._checked_atoms(atoms)
         mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
-        fermi_level = self._fermi_level(atoms)
+        fermi_level = self._fermi_level(atoms, progress)
         weights = self.electronic_structure(atoms).compute_dos(mesh, grid + fermi_level, width=width, progress=progress)
         return GridDOSData(grid, weights, info=_dos_info("DOS", fermi_level))
 
     def projected_dos(
-        self, energies=None, *, by: str = "element", method: Population = "mulliken", width: float = 0.1, kpts=None, atoms=None
+        self,
+        energies=None,
+        *,
+        by: str = "element",
+        method: Population = "mulliken",
+        width: float = 0.1,
+        kpts=None,
+        atoms=None,
+        progress: bool = True,
     ) -> GridDOSCollection:
         """Density of states of each 'atom', 'element', 'shell' or 'orbital': one GridDOSData each, adding up to dos().
 
@@ -75,9 +90,11 @@ class ReciprocalSpace:
         """
         atoms = self._checked_atoms(atoms)
         mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
-        fermi_level = self._fermi_level(atoms)
+        fermi_level = self._fermi_level(atoms, progress)
         structure = self.electronic_structure(atoms)
-        parts, labels = structure.compute_projected_dos(mesh, grid + fermi_level, by=by, method=method, width=width)
+        parts, labels = structure.compute_projected_dos(
+            mesh, grid + fermi_level, by=by, method=method, width=width, progress=progress
+        )
         rows = zip(parts, labels, strict=True)
         return GridDOSCollection(
             [GridDOSData(grid, part, info=_dos_info(name_group(label), fermi_level) | label) for part, label in rows]
@@ -95,12 +112,12 @@ class ReciprocalSpace:
         gap = structure.find_band_gap(mesh, edges=special_points(atoms), refine=refine, progress=progress)
         return gap.with_names(named_points(atoms))
 
-    def populations(self, *, method: Population = "mulliken", kpts=None, atoms=None) -> Populations:
+    def populations(self, *, method: Population = "mulliken", kpts=None, atoms=None, progress: bool = True) -> Populations:
         """Electrons and charge of each atom, by Mulliken or Loewdin; kpts: a mesh, by default that of the Fermi level."""
         atoms = self._checked_atoms(atoms)
         mesh = self._mesh(self.parameters["fermi_kpts"] if kpts is None else kpts, atoms, "the kpts of populations")
         structure = self.electronic_structure(atoms)
-        return structure.compute_populations(mesh, method=method, width=self.parameters["width"])
+        return structure.compute_populations(mesh, method=method, width=self.parameters["width"], progress=progress)
 
     def symmetry_report(self, *, tolerance: float = 1e-4, atoms=None) -> SymmetryReport:
         """How far H and S are from the symmetry of the structure, beside the model's expected error; prints as a table.

@@ -24,9 +24,9 @@ import scipy
 import torch
 from ase.dft.dos import lti_dos
 from ase.parallel import world
+from graphene_cells import read_graphene, repeat, repeat_structure
 from measure import describe_machine, fastest, write_result
 
-from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.bloch import BlochSum
 from ase_tracegrad.electronic.dos import compute_dos_tetrahedron, split_cell
@@ -40,10 +40,8 @@ from ase_tracegrad.electronic.resources import Machine
 from ase_tracegrad.electronic.space_group import find_space_group
 from ase_tracegrad.electronic.symmetry import symmetrize
 from ase_tracegrad.electronic.window import solve_window
-from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.structure import Structure
 
-FIXTURE = Path(__file__).resolve().parents[1] / "tests" / "data" / "graphene_cp2k.h5"
 # Orbitals -> cells along both axes, k-points measured.
 REPEATS = {26: (1, 1, 200), 104: (2, 2, 80), 208: (4, 2, 40), 936: (6, 6, 6), 1664: (8, 8, 4), 3744: (12, 12, 1)}
 TORCH = Machine(threads=1, library="torch")
@@ -67,34 +65,12 @@ GATES = (
 
 def load(n1: int = 1, n2: int = 1, *, symmetric: bool = False) -> tuple[BlockMatrix, BlockMatrix, Structure]:
     """H, S and the structure of an n1 x n2 cell; symmetric: projected onto the space group."""
-    with StoreReader(FIXTURE) as store:
-        sample = store["perfect"]
+    sample = read_graphene()
     h, s, structure = sample.hamiltonian, sample.overlap, sample.structure
     if symmetric:
         group = find_space_group(structure)
         h, s = symmetrize(h, group), symmetrize(s, group)
     return repeat(h, n1, n2), repeat(s, n1, n2), repeat_structure(structure, n1, n2)
-
-
-def repeat(matrix: BlockMatrix, n1: int, n2: int) -> BlockMatrix:
-    """The same crystal as a matrix of an n1 x n2 cell; atoms cell by cell."""
-    sizes, n_atoms = np.array([n1, n2, 1]), matrix.layout.n_atoms
-    pairs, shifts = [], []
-    for cell in np.ndindex(n1, n2):
-        over, inside = np.divmod(matrix.shifts + np.array([*cell, 0]), sizes)
-        first = n_atoms * (cell[0] * n2 + cell[1])
-        second = n_atoms * (inside[:, 0] * n2 + inside[:, 1])
-        pairs.append(np.column_stack([matrix.pairs[:, 0] + first, matrix.pairs[:, 1] + second]))
-        shifts.append(over)
-    layout = OrbitalLayout(matrix.layout.shells * (n1 * n2))
-    return BlockMatrix(layout, np.concatenate(pairs), np.concatenate(shifts), np.tile(matrix.values, n1 * n2), matrix.spin)
-
-
-def repeat_structure(structure: Structure, n1: int, n2: int) -> Structure:
-    """The atoms of an n1 x n2 cell in the order of ``repeat``."""
-    origins = np.array([[a, b, 0] for a, b in np.ndindex(n1, n2)]) @ structure.cell
-    positions = (origins[:, None] + structure.positions).reshape(-1, 3)
-    return Structure(np.tile(structure.numbers, n1 * n2), positions, structure.cell * np.array([[n1], [n2], [1]]), structure.pbc)
 
 
 def random_kpts(count: int) -> np.ndarray:

@@ -20,11 +20,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy starts its threads
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from graphene_cells import read_graphene, repeat
+from measure import describe_machine, write_result
 
-from ase_tracegrad.basis import OrbitalLayout
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.window import solve_window
-from ase_tracegrad.io.store import StoreReader
 
 ROOT = Path(__file__).resolve().parents[1]
 FIT_FROM = 100  # atoms; below, fixed costs and the reach of the orbitals rule
@@ -33,22 +33,8 @@ KPT = [[0.137, 0.291, 0.0]]
 
 def load(n: int) -> tuple[BlockMatrix, BlockMatrix, float]:
     """H and S of an n x n cell of graphene, and its Fermi level in eV."""
-    with StoreReader(ROOT / "tests" / "data" / "graphene_cp2k.h5") as store:
-        sample = store["perfect"]
-    return repeat(sample.hamiltonian, n), repeat(sample.overlap, n), sample.info["fermi_level"]
-
-
-def repeat(matrix: BlockMatrix, n: int) -> BlockMatrix:
-    """The same crystal as a matrix of an n x n cell; atoms cell by cell."""
-    sizes, n_atoms = np.array([n, n, 1]), matrix.layout.n_atoms
-    pairs, shifts = [], []
-    for cell in np.ndindex(n, n):
-        over, inside = np.divmod(matrix.shifts + np.array([*cell, 0]), sizes)
-        first, second = cell[0] * n + cell[1], inside[:, 0] * n + inside[:, 1]
-        pairs.append(matrix.pairs + n_atoms * np.column_stack([np.full(len(second), first), second]))
-        shifts.append(over)
-    layout = OrbitalLayout(matrix.layout.shells * n**2)
-    return BlockMatrix(layout, np.concatenate(pairs), np.concatenate(shifts), np.tile(matrix.values, n**2), matrix.spin)
+    sample = read_graphene()
+    return repeat(sample.hamiltonian, n, n), repeat(sample.overlap, n, n), sample.info["fermi_level"]
 
 
 def measure(n: int, n_states: int) -> dict:
@@ -140,10 +126,7 @@ def main():
     if "error" in rows[0]:
         sys.exit(f"scaling.py: {rows[0]['error']}")
     summary = summarize(rows)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"commit": commit, "cpus": os.cpu_count(), "load": os.getloadavg()[0], "python": sys.version.split()[0]}
-    options.out.write_text(json.dumps({**facts, **summary, "cases": rows}, indent=1) + "\n")
+    write_result(options.out, describe_machine("numpy", "scipy") | summary | {"cases": rows})
     draw(rows, summary, options.out.with_suffix(".png"))
     print(f"time exponent {summary['time_exponent']}, memory exponent {summary['memory_exponent']}; wrote {options.out}")
 

@@ -166,6 +166,17 @@ def test_spawned_processes(model):
         assert np.allclose(values, _first_eigenvalues(scale, model), atol=1e-4)
 
 
+def test_the_fermi_level_solves_nothing_at_kpts(monkeypatch):
+    atoms, _ = make_atoms("silicon", kpts=(5, 5, 5), fermi_kpts=(2, 2, 2))
+    asked: list = []
+    solve = ElectronicStructure.energies
+    monkeypatch.setattr(ElectronicStructure, "energies", lambda s, kpts, **k: asked.append(len(kpts)) or solve(s, kpts, **k))
+    level = atoms.calc.get_fermi_level()
+    assert max(asked) < 63, "those of the mesh of kpts"
+    atoms.calc.get_eigenvalues(0)
+    assert atoms.calc.results["fermi_level"] == level
+
+
 def test_asking_twice_diagonalises_once(monkeypatch):
     atoms, _ = make_atoms("silicon")
     atoms.get_potential_energy()

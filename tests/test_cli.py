@@ -314,3 +314,13 @@ def test_installed_command(here):
     )
     assert plain == shown
     assert all(command in shown for command in ("bands", "dos", "gap", "symmetry", "predict", "info", "models"))
+
+
+def test_an_interrupt_is_exit_code_130(tracegrad, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ase_tracegrad.cli.attach", interrupt)
+    code, out, complaint = tracegrad("gap", "sheet.xyz")
+    assert (code, out) == (130, "")
+    assert "Traceback" not in complaint

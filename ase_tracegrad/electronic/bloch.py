@@ -64,7 +64,7 @@ class BlochSum:
             if matrix is not None:
                 _check_finite(name, matrix)
                 self._sums[name] = LatticeSum.of(matrix)
-                _check_hermitian(name, self._sums[name].sum(np.array([GENERIC_KPT]))[0])
+                _check_hermitian(name, self._sums[name])
 
     def with_inversion(self, inversion: Inversion | None) -> "BlochSum":
         """The same, with the matrices real at every k as well, unless H or S do not obey inversion (the reason is logged)."""
@@ -193,9 +193,12 @@ def _check_finite(name: str, matrix: BlockMatrix):
         raise BlochError(f"the {name} holds {len(bad)} numbers that are not finite, the first in block {where}")
 
 
-def _check_hermitian(name: str, at_k: np.ndarray):
-    residual = np.abs(at_k - at_k.conj().T).max()
-    if residual > HERMITICITY_TOLERANCE * max(1.0, np.abs(at_k).max()):
+def _check_hermitian(name: str, sums: LatticeSum):
+    kpts = np.array([GENERIC_KPT])
+    # What the sparse solver can take may be far too large as a full matrix.
+    at_k = sums.sum(kpts)[0] if sums.positions is None else sums.sum_sparse(kpts)
+    residual = abs(at_k - at_k.conj().T).max()
+    if residual > HERMITICITY_TOLERANCE * max(1.0, abs(at_k).max()):
         raise BlochError(
             f"the {name} is not Hermitian: M(k) differs from its adjoint by {residual:.2e}; every block (i, j, R) needs "
             "its partner (j, i, -R). For small numerical residuals use matrix.symmetrized()"

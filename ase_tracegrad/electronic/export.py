@@ -1,5 +1,7 @@
 """H(R) and S(R) for other programs: sisl as they are; PythTB, TBmodels, WannierBerri and wannier90 files orthonormal."""
 
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +10,14 @@ from scipy import sparse
 
 from ..basis import OrbitalLayout
 from ..blocks import BlockMatrix
-from ..replace_file import replace_text
+from ..replace_file import replace_file
 from ..structure import Structure
 from ..symbols import symbol_of
 from .bloch import SMALLEST_THRESHOLD, BlochError, BlochSum
 from .kmesh import check_mesh_size, make_mesh
+
+# In H(k) of the k-points that are solved together: 16 MB, of which a few copies live.
+NUMBERS_AT_ONCE = 2**20
 
 if TYPE_CHECKING:
     import pythtb
@@ -26,10 +31,8 @@ def to_sisl(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: St
 
     Orbitals carry no radial functions, only their number and the reach of the matrix. Spinors become spin-orbit matrices.
     """
-    try:
-        import sisl
-    except ImportError:
-        raise ImportError("this needs the package sisl: pip install sisl") from None
+    _check_installed("sisl")
+    import sisl
 
     _check_atoms(hamiltonian, structure)
     shifts = np.vstack([m.shifts for m in (hamiltonian, overlap) if m is not None])
@@ -76,13 +79,16 @@ def orthogonalize(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, size) -
     sums = BlochSum(hamiltonian, overlap)
     size = check_mesh_size(size)
     mesh = make_mesh(size, gamma=True, time_reversal=False)
-    at_k = np.concatenate([_orthogonal_hamiltonian(sums, kpts) for kpts in np.array_split(mesh.kpts, -(-len(mesh) // 64))])
     half = np.array(size) // 2
     cells = np.array(list(np.ndindex(*(2 * half + 1)))) - half
     # A cell half way round an even mesh appears with both signs; each carries a half.
     shares = np.prod([np.where((n % 2 == 0) & (2 * np.abs(c) == n), 0.5, 1.0) for n, c in zip(size, cells.T, strict=True)], axis=0)
-    phases = np.exp(-2j * np.pi * (cells @ mesh.kpts.T)) * shares[:, None] / len(mesh)
-    matrices = np.tensordot(phases, at_k, axes=1)
+    matrices = np.zeros((len(cells), sums.n_orbitals, sums.n_orbitals), dtype=complex)
+    at_once = max(1, NUMBERS_AT_ONCE // sums.n_orbitals**2)
+    for start in range(0, len(mesh), at_once):
+        kpts = mesh.kpts[start : start + at_once]
+        phases = np.exp(-2j * np.pi * (cells @ kpts.T)) * shares[:, None] / len(mesh)
+        matrices += np.tensordot(phases, _orthogonal_hamiltonian(sums, kpts), axes=1)
     if sums.is_real:
         matrices = matrices.real
     # One "atom" that holds all orbitals: spinors come out as plain orbitals, spin outermost.
@@ -109,6 +115,7 @@ def to_pythtb(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: 
 
     size: see orthogonalize. PythTB searches its list of hoppings at each new one: for tens of orbitals, not for hundreds.
     """
+    _check_installed("pythtb")
     import pythtb
 
     tight_binding = orthogonalize(hamiltonian, overlap, size)
@@ -127,6 +134,7 @@ def to_pythtb(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: 
 
 def to_tbmodels(hamiltonian: BlockMatrix, overlap: BlockMatrix | None, structure: Structure, size) -> "tbmodels.Model":
     """Loewdin orbitals as a ``tbmodels.Model`` (eV, Angstrom); needs the package tbmodels. size: see orthogonalize."""
+    _check_installed("tbmodels")
     import tbmodels
 
     tight_binding = orthogonalize(hamiltonian, overlap, size).symmetrized()
@@ -142,6 +150,7 @@ def to_wannierberri(
 
     size: see orthogonalize. The position operator is diagonal, at the atoms, as in every model without its matrix elements.
     """
+    _check_installed("wannierberri")
     from wannierberri.fourier.rvectors import Rvectors
     from wannierberri.system import System_R
 
@@ -205,15 +214,25 @@ def write_wannier90_hr(path, hamiltonian: BlockMatrix, comment: str = "orthonorm
             for a in (i, j)
         ]
         matrices[cell][np.ix_(index[0].ravel(), index[1].ravel())] = block
-    lines = [comment.replace("\n", " "), str(n), str(len(cells))]
-    lines += ["".join(f"{1:5d}" for _ in cells[start : start + 15]) for start in range(0, len(cells), 15)]
+    _write_lines(path, _wannier90_hr_lines(comment, cells, matrices))
+
+
+def _wannier90_hr_lines(comment: str, cells: np.ndarray, matrices: np.ndarray) -> Iterator[str]:
+    """One after the other: all together take many times the memory of the matrices (C, N, N)."""
+    n = matrices.shape[1]
+    yield from (comment.replace("\n", " "), str(n), str(len(cells)))
+    for start in range(0, len(cells), 15):
+        yield "".join(f"{1:5d}" for _ in cells[start : start + 15])
     for cell, matrix in zip(cells, matrices, strict=True):
         head = "".join(f"{x:5d}" for x in cell)
         for column in range(n):
-            lines += [
-                f"{head}{r + 1:5d}{column + 1:5d}{matrix[r, column].real:20.12f}{matrix[r, column].imag:20.12f}" for r in range(n)
-            ]
-    _write_lines(path, lines)
+            for row, value in enumerate(matrix[:, column].tolist(), start=1):
+                yield f"{head}{row:5d}{column + 1:5d}{value.real:20.12f}{value.imag:20.12f}"
+
+
+def _check_installed(package: str):
+    if find_spec(package) is None:
+        raise ImportError(f"this needs the package {package}: pip install {package}")
 
 
 def _check_atoms(hamiltonian: BlockMatrix, structure: Structure):
@@ -221,5 +240,6 @@ def _check_atoms(hamiltonian: BlockMatrix, structure: Structure):
         raise ValueError(f"the structure has {len(structure)} atoms, the Hamiltonian {hamiltonian.layout.n_atoms}")
 
 
-def _write_lines(path, lines: list[str]):
-    replace_text(path, "\n".join(lines) + "\n")
+def _write_lines(path, lines: Iterable[str]):
+    with replace_file(path) as part, part.open("w") as file:
+        file.writelines(line + "\n" for line in lines)

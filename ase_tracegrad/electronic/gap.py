@@ -7,8 +7,11 @@ import numpy as np
 from .bloch import BlochSum, check_kpts
 from .eigen import solve_bloch
 from .extrema import FINEST_STEP, find_minima, find_valleys
-from .kmesh import KMesh, name_kpt
+from .kmesh import KMesh, describe_kpt, name_kpt
 from .occupations import check_electrons
+
+# Finer than the steps of the search for band edges.
+FOLDED_DIGITS = 11
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ class BandGap:
 
     def __str__(self) -> str:
         def at(k):
-            return f"{self.name_kpt(k) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in np.round(k, 6) + 0.0) + ")"
+            return describe_kpt(k, self.names)
 
         if not self.periodic:
             empty = "open shell: the highest level with electrons is partly filled"
@@ -154,7 +157,7 @@ def refine_band_gap(sums: BlochSum, gap: BandGap, step, *, starts=((), (), ()), 
         return gap
     own = (gap.k_vbm, gap.k_cbm, gap.k_direct)
     together = [np.vstack([k, *np.reshape(more, (-1, 3))]) for k, more in zip(own, starts, strict=True)]
-    centers, found = find_minima(lambda kpts: _edge_values(solve_bloch(sums, kpts).energies, n_filled), together, steps, accuracy)
+    centers, found = find_minima(lambda kpts: _solve_edges(sums, kpts, n_filled), together, steps, accuracy)
     return replace(
         gap,
         gap=float(found[0] + found[1]),
@@ -165,6 +168,16 @@ def refine_band_gap(sums: BlochSum, gap: BandGap, step, *, starts=((), (), ()), 
         k_cbm=centers[1],
         k_direct=centers[2],
     )
+
+
+def _solve_edges(sums: BlochSum, kpts: np.ndarray, n_filled: int) -> np.ndarray:
+    """_edge_values at kpts (K, 3); where E(-k) = E(k), only one of k, -k and their equivalents is solved."""
+    if not sums.is_real:
+        return _edge_values(solve_bloch(sums, kpts).energies, n_filled)
+    both = np.round(np.round([kpts, -kpts], FOLDED_DIGITS) % 1.0, FOLDED_DIGITS)
+    _, number = np.unique(both.reshape(-1, 3), axis=0, return_inverse=True)
+    _, first, of = np.unique(number.reshape(2, -1).min(axis=0), return_index=True, return_inverse=True)
+    return _edge_values(solve_bloch(sums, kpts[first]).energies, n_filled)[of]
 
 
 def _edge_values(energies: np.ndarray, n_filled: int) -> np.ndarray:

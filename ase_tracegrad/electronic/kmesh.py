@@ -3,6 +3,10 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from .bloch import check_kpts
 
 # k-points whose coordinates differ by less have one name.
 SAME_KPT = 1e-3
@@ -79,8 +83,6 @@ def make_mesh(size, *, gamma: bool = False, time_reversal: bool = True) -> KMesh
 
 def make_list(kpts, weights=None) -> KMesh:
     """An explicit list of k-points (K, 3), equally weighted unless weights (K,) are given."""
-    from .bloch import check_kpts
-
     kpts = check_kpts(kpts)
     weights = np.ones(len(kpts)) if weights is None else np.asarray(weights, dtype=float)
     if weights.shape != (len(kpts),) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
@@ -95,6 +97,11 @@ def name_kpt(kpt, names: dict[str, np.ndarray]) -> str | None:
         if (np.abs(difference - np.rint(difference)) < SAME_KPT).all(axis=1).any():
             return name
     return None
+
+
+def describe_kpt(kpt, names: dict[str, np.ndarray]) -> str:
+    """'K = (0.3333, 0.3333, 0)', or 'k = ...' without a name; names: see name_kpt."""
+    return f"{name_kpt(kpt, names) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in np.round(kpt, 6) + 0.0) + ")"
 
 
 def check_mesh_size(size) -> tuple[int, int, int]:
@@ -125,9 +132,6 @@ def _maps_of_mesh(rotations: np.ndarray, origin: np.ndarray, size: np.ndarray) -
 
 def _join(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Smallest member of the joint classes of two partitions of the same points."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     count = len(first)
     anchors = np.unique(second, return_index=True)[1][np.unique(second, return_inverse=True)[1].ravel()]
     links = coo_array((np.ones(2 * count), (np.tile(np.arange(count), 2), np.concatenate([first, anchors]))), shape=(count, count))

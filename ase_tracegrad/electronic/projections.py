@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..basis import OrbitalLayout
 from ..blocks import BlockKey, BlockMatrix
@@ -60,9 +61,11 @@ def group_orbitals(layout: OrbitalLayout, symbols, by: str = "element", *, n_spi
                 label |= {"l": LETTERS[l]} if by in ("shell", "orbital") else {}
                 label |= {"m": str(m)} if by == "orbital" else {}
                 labels.append(label)
-    distinct = list({tuple(label.items()): label for label in labels}.values())
-    members = np.array([[float(label == group) for label in labels] for group in distinct])
-    return OrbitalGroups(tuple(distinct), np.tile(members, n_spin))
+    keys = [tuple(label.items()) for label in labels]
+    rows = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+    members = np.zeros((len(rows), len(labels)))
+    members[[rows[key] for key in keys], np.arange(len(labels))] = 1.0
+    return OrbitalGroups(tuple(dict(key) for key in rows), np.tile(members, n_spin))
 
 
 def name_group(label: dict[str, str]) -> str:
@@ -93,7 +96,7 @@ def compute_shares(coefficients: np.ndarray, overlap: np.ndarray | None, method:
 
 
 def project_states(
-    sums: BlochSum, kpts, groups: OrbitalGroups, *, method: Population = "mulliken"
+    sums: BlochSum, kpts, groups: OrbitalGroups, *, method: Population = "mulliken", progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Energies (K, n) eV and the share (K, n, P) of each group in each state: fat bands, or projections for the DOS.
 
@@ -105,14 +108,14 @@ def project_states(
             "takes its layout and, for spinors, n_spin=2"
         )
     found, shares = [], []
-    for solution, _, s in iterate_states(sums, kpts):
+    for solution, _, s in iterate_states(sums, kpts, progress=progress):
         found.append(solution.energies)
         shares.append(compute_shares(solution.coefficients, s, method) @ groups.members.T)
     energies, joined = join_bands(found, shares)
     return energies, joined
 
 
-def project_bonds(sums: BlochSum, kpts, bonds: list[BlockKey]) -> tuple[np.ndarray, ...]:
+def project_bonds(sums: BlochSum, kpts, bonds: list[BlockKey], *, progress: bool = False) -> tuple[np.ndarray, ...]:
     """Energies (K, n) eV, and for each bond (i, j, R) its part of the norm and of the energy of each state, (K, n, B).
 
     Overlap part 2 Re c_i* S_ij(R) e^(ik.R) c_j (its DOS is the COOP: positive where bonding) and the same with
@@ -125,7 +128,7 @@ def project_bonds(sums: BlochSum, kpts, bonds: list[BlockKey]) -> tuple[np.ndarr
             raise ValueError(f"a bond is (i, j, (R1, R2, R3)) with atoms from 0 to {len(orbitals) - 1}; found {bond!r}")
     overlap = sums.complete_overlap
     energies, norms, parts = [], [], []
-    for solution, chunk, _ in iterate_states(sums, kpts):
+    for solution, chunk, _ in iterate_states(sums, kpts, progress=progress):
         energies.append(solution.energies)
         shares = np.zeros((2, *solution.energies.shape, len(bonds)))
         for b, (i, j, shift) in enumerate(bonds):
@@ -185,9 +188,10 @@ def compute_populations(
     *,
     method: Population = "mulliken",
     width: float = 0.0,
+    progress: bool = False,
 ) -> np.ndarray:
     """Electrons in each group, (P,), adding up to n_electrons; width: Fermi-Dirac smearing in eV. Solved on the full mesh."""
-    energies, shares = project_states(sums, mesh.full_kpts, groups, method=method)
+    energies, shares = project_states(sums, mesh.full_kpts, groups, method=method, progress=progress)
     filled = _fill_full_mesh(mesh, energies, n_electrons, sums.hamiltonian, width)
     return np.einsum("kn,knp->p", filled, shares)
 
@@ -213,14 +217,16 @@ def _orbitals_of_atoms(matrix: BlockMatrix) -> list[np.ndarray]:
     return [(spins[:, None] + first + np.arange(n)).ravel() for first, n in zip(layout.offsets[:-1], layout.sizes, strict=True)]
 
 
-def iterate_states(sums: BlochSum, kpts) -> Iterator[tuple]:
-    """(Solution with coefficients, its k-points, S(k) or None), a few k-points at a time."""
+def iterate_states(sums: BlochSum, kpts, *, progress: bool = False) -> Iterator[tuple]:
+    """(Solution with coefficients, its k-points, S(k) or None), a few k-points at a time; progress: a bar after two seconds."""
     kpts = check_kpts(kpts)
     fitting = int(THIS_MACHINE.budget // (MATRICES_AT_ONCE * 16 * sums.n_orbitals**2))
     at_once = max(1, min(KPTS_AT_ONCE, fitting))
-    for start in range(0, len(kpts), at_once):
-        chunk = kpts[start : start + at_once]
-        yield solve_bloch(sums, chunk, eigenvectors=True), chunk, sums.build(chunk)[1]
+    with tqdm(total=len(kpts), desc="k-points", delay=2, disable=None if progress else True) as bar:
+        for start in range(0, len(kpts), at_once):
+            chunk = kpts[start : start + at_once]
+            yield solve_bloch(sums, chunk, eigenvectors=True), chunk, sums.build(chunk)[1]
+            bar.update(len(chunk))
 
 
 def join_bands(*parts: list[np.ndarray]) -> tuple[np.ndarray, ...]:

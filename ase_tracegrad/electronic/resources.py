@@ -9,6 +9,8 @@ from pathlib import Path
 MATRICES_VALUES, MATRICES_VECTORS = 6, 8
 # Enough small problems per batch that Python costs nothing, and no more, so that progress is seen.
 ORBITALS_PER_BATCH = 2048
+# Operations, N^3 and a constant for each k-point, that are worth a thread of their own: with less to do, to start it costs more.
+WORTH_A_THREAD, PER_KPT = 2_000_000, 5_000
 # Numbers per batch that the 32-bit indices of a graphics card's solvers can count.
 CARD_LIMIT = 2**31 - 1
 LIBRARIES = ("auto", "mkl", "torch")
@@ -81,7 +83,8 @@ def plan_chunks(
         )
     if card_memory is not None:
         return 1, min(fitting, n_kpts)
-    workers = min(machine.cores, n_kpts, fitting)
+    worth = 1 + n_kpts * (n_orbitals**3 + PER_KPT) // WORTH_A_THREAD
+    workers = min(machine.cores, n_kpts, fitting, worth)
     chunk = min(fitting // workers, max(1, ORBITALS_PER_BATCH // n_orbitals), -(-n_kpts // workers))
     return workers, max(1, chunk)
 

@@ -13,7 +13,7 @@ from .estimate import Estimate, estimate_dense, estimate_window
 from .nearest import solve_nearest
 from .resources import THIS_MACHINE, Machine, ProblemTooLargeError
 from .threads import run_in_threads
-from .window import Window, check_window, solve_window
+from .window import Window, check_window, solve_window_bloch
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def solve_states(
             f"{machine.budget / 2**30:.2f} GiB may be used: choose method='window', ask for fewer states, or raise memory="
         )
     if estimates[0].route == "window":
-        found = solve_window(hamiltonian, overlap, kpts, center, n_states, eigenvectors=True, machine=machine, progress=progress)
+        found = solve_window_bloch(sums, kpts, center, n_states, eigenvectors=True, machine=machine, progress=progress)
         return States(found.energies, found.coefficients, found.residuals, found.route, estimates)
     energies, coefficients, residuals = _solve_dense(sums, kpts, center, n_states, machine, progress)
     return States(energies, coefficients, residuals, "dense", estimates)

@@ -13,7 +13,7 @@ from ..blocks import BlockMatrix
 from ..structure import Structure
 from .bloch import BlochSum
 from .eigen import solve_bloch
-from .kmesh import name_kpt
+from .kmesh import describe_kpt
 from .space_group import SpaceGroup, find_space_group
 
 # Energies closer than this in the symmetrized Hamiltonian are one level, eV.
@@ -58,8 +58,7 @@ class SymmetryReport:
             lines.append(f"{'largest H MAE over the test sets':<34}{1e3 * self.expected_error:>12.2e}")
         lines.append(f"{'levels at':<34}{'split (meV)':>12}  degeneracies by symmetry, from the lowest level")
         for k, split, degeneracies in zip(self.kpts, self.splitting, self.degeneracies, strict=True):
-            at = f"{name_kpt(k, self.names) or 'k'} = (" + ", ".join(f"{x:.4g}" for x in np.round(k, 6) + 0.0) + ")"
-            lines.append(f"{at:<34}{1e3 * split:>12.2e}  {' '.join(str(n) for n in degeneracies)}")
+            lines.append(f"{describe_kpt(k, self.names):<34}{1e3 * split:>12.2e}  {' '.join(str(n) for n in degeneracies)}")
         return "\n".join(lines)
 
 

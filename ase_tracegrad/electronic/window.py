@@ -62,7 +62,22 @@ def solve_window(
     this and solve_bands. Raises BlochError as solve_bands does, ValueError for more states than the matrix has,
     WindowError if the iteration fails, MklNotInstalledError.
     """
-    sums, kpts = BlochSum(hamiltonian, overlap), check_kpts(kpts)
+    sums = BlochSum(hamiltonian, overlap)
+    return solve_window_bloch(sums, kpts, center, n_states, eigenvectors=eigenvectors, machine=machine, progress=progress)
+
+
+def solve_window_bloch(
+    sums: BlochSum,
+    kpts,
+    center: float,
+    n_states: int,
+    *,
+    eigenvectors: bool = False,
+    machine: Machine = THIS_MACHINE,
+    progress: bool = False,
+) -> Window:
+    """solve_window for matrices that were checked and arranged before."""
+    kpts = check_kpts(kpts)
     check_window(sums.n_orbitals, center, n_states)
     energies, coefficients, residuals = [], [], []
     with open_factorizer(machine.library) as (factorize, route):

@@ -1,9 +1,11 @@
+import sys
 import warnings
 
 import numpy as np
 import pytest
 
 from ase_tracegrad.blocks import BlockMatrix
+from ase_tracegrad.electronic import export
 from ase_tracegrad.electronic.bands import compute_bands
 from ase_tracegrad.electronic.bloch import BlochError
 from ase_tracegrad.electronic.export import (
@@ -34,13 +36,15 @@ def test_sisl_gives_the_same_bands(graphene_structure, kpts, spinor):
     assert np.abs(orthonormal.eigh(kpts[0]) - compute_bands(h, None, kpts[:1])).max() < 1e-10
 
 
-def test_orthogonal_orbitals_have_the_same_bands(graphene_structure):
+def test_orthogonal_orbitals_have_the_same_bands(graphene_structure, monkeypatch):
     h, s = random_on_structure(graphene_structure, SHELLS)
     size = (6, 5, 1)
     tight_binding = orthogonalize(h, s, size)
     assert tight_binding.is_hermitian(1e-12)
     on_mesh = np.array([[2 / 6, 1 / 5, 0], [0, 0, 0], [0.5, 2 / 5, 0]])
     assert np.abs(compute_bands(tight_binding, None, on_mesh) - compute_bands(h, s, on_mesh)).max() < 1e-11
+    monkeypatch.setattr(export, "NUMBERS_AT_ONCE", 7 * 8**2)
+    assert np.abs(orthogonalize(h, s, size).values - tight_binding.values).max() < 1e-12, "a few k-points at a time"
     between = np.array([[0.123, 0.234, 0.0]])
     coarse, fine = (
         np.abs(compute_bands(orthogonalize(h, s, (n, n, 1)), None, between) - compute_bands(h, s, between)).max() for n in (4, 12)
@@ -142,6 +146,14 @@ def read_wannier90(program: str, prefix):
         warnings.simplefilter("ignore", ResourceWarning)  # WannierBerri 26.10 leaves the files to the garbage collector
         model = System_R.from_hr_file(str(prefix), wannier_centers_cart=centres)
     return model, model.wannier_centers_red
+
+
+@pytest.mark.parametrize("program", ["sisl", *MAKERS])
+def test_a_missing_package_is_named(graphene_structure, monkeypatch, program):
+    monkeypatch.setitem(sys.modules, program, None)
+    h, s = random_on_structure(graphene_structure, SHELLS)
+    with pytest.raises(ImportError, match=f"pip install {program}"):
+        to_sisl(h, s, graphene_structure) if program == "sisl" else MAKERS[program](h, s, graphene_structure, SIZE)
 
 
 @old_tbmodels

@@ -170,3 +170,20 @@ def test_a_band_that_holds_almost_nothing_is_partly_filled():
     gap = find_band_gap([[0.0, 1.0]], [[0, 0, 0]], 1e-7)
     assert gap.n_filled is None
     assert gap.vbm == 0.0
+
+
+def test_of_k_and_minus_k_one_is_solved(monkeypatch):
+    """Edges at Gamma, E = +-(3 - cos(2 pi k_1) - cos(2 pi k_2)), where every trial has its opposite, by half of the solves."""
+    hops = {(0, 0, shift): np.diag([0.5, -0.5]) for shift in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0))}
+    h = BlockMatrix.from_blocks(OrbitalLayout(((0, 0),)), {(0, 0, (0, 0, 0)): np.diag([-3.0, 3.0])} | hops)
+    mesh = make_mesh((4, 4, 1), gamma=True)
+    asked: list[int] = []
+    monkeypatch.setattr("ase_tracegrad.electronic.gap.solve_bloch", lambda sums, k: asked.append(len(k)) or solve_bloch(sums, k))
+    found = []
+    for sums in (BlochSum(h), BlochSum(replace(h, values=h.values.astype(complex)))):
+        asked.clear()
+        gap = refine_band_gap(sums, find_band_gap(solve_bloch(sums, mesh.kpts).energies, mesh.kpts, 2), 1 / 4)
+        assert (gap.gap, gap.direct_gap) == pytest.approx((2.0, 2.0), abs=1e-9)
+        assert np.abs(gap.k_direct).max() < 1e-9
+        found.append(sum(asked))
+    assert found[0] < 0.6 * found[1]

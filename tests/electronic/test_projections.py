@@ -159,3 +159,15 @@ def test_a_list_of_kpts_keeps_its_weights():
     assert np.abs(of_mesh - of_list).max() < 1e-10
     of_mesh, of_list = (compute_density_matrix(sums, kpts, 3.0, width=0.1) for kpts in (mesh, points))
     assert np.abs(of_mesh.values - of_list.values).max() < 1e-10
+
+
+def test_progress_is_shown_if_it_is_asked_for(kpts, monkeypatch):
+    bars: list = []
+    bar = projections.tqdm
+    monkeypatch.setattr(projections, "tqdm", lambda **options: bars.append(options) or bar(**options))
+    h, s = random_model()
+    groups = group_orbitals(h.layout, ["C", "N"])
+    for progress in (True, False):
+        project_states(BlochSum(h, s), kpts, groups, progress=progress)
+    assert [options["disable"] for options in bars] == [None, True], "None: shown on a terminal"
+    assert (bars[0]["total"], bars[0]["delay"]) == (len(kpts), 2)

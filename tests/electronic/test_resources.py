@@ -10,8 +10,15 @@ def test_everything_alive_at_once_fits():
         workers, size = plan_chunks(n, 60, machine, eigenvectors=eigenvectors)
         assert 1 <= workers <= 16
         assert workers * size * alive * 16 * n**2 <= memory
-    assert plan_chunks(26, 4, Machine(threads=8), eigenvectors=False) == (4, 1)
+    assert plan_chunks(260, 4, Machine(threads=8), eigenvectors=False) == (4, 1)
     assert plan_chunks(3000, 4, Machine(memory=1.2e9, threads=8), eigenvectors=False) == (1, 1)
+
+
+def test_threads_are_started_for_enough_work_only():
+    eight = Machine(threads=8)
+    assert plan_chunks(26, 8, eight, eigenvectors=False) == (1, 8)
+    assert plan_chunks(26, 10_000, eight, eigenvectors=False)[0] == 8
+    assert plan_chunks(1, 10_000, eight, eigenvectors=False)[0] == 8
 
 
 def test_a_graphics_card_gets_batches_that_its_indices_can_count():

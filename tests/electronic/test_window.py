@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,27 @@ def test_orbitals_without_energy(library):
     for energies, k in zip(window.energies, kpts, strict=True):
         bands = -2 * np.cos(2 * np.pi * (k[0] + np.arange(cells)) / cells)
         assert np.abs(energies - np.sort(bands[np.argsort(np.abs(bands))[:4]])).max() < 1e-9
+
+
+def test_no_matrix_of_a_large_system_is_full():
+    """A ring of 5000 orbitals, whose full matrix has 400 MB."""
+    cells = 5000
+    here, there = np.arange(cells), (np.arange(cells) + 1) % cells
+    over, home = np.zeros((cells, 3), dtype=int), np.zeros((cells, 3), dtype=int)
+    over[-1, 0] = 1
+    pairs = np.concatenate([np.column_stack(ends) for ends in ((here, there), (there, here), (here, here))])
+    levels = np.random.default_rng(0).permutation(np.linspace(-5, 5, cells))
+    values = np.concatenate([np.full(2 * cells, -1e-3), levels])
+    ring = BlockMatrix(OrbitalLayout(((0,),) * cells), pairs, np.concatenate([over, -over, home]), values)
+    tracemalloc.start()
+    try:
+        window = solve_window(ring, None, [[0.25, 0, 0]], 0.0, 4, machine=Machine(library="torch"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert window.residuals.max() < 1e-8
+    assert np.abs(window.energies).max() < 0.01, "levels are 2 meV apart"
+    assert peak < 100e6, "bytes"
 
 
 def test_bad_windows_are_refused():
