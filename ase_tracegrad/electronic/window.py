@@ -17,8 +17,9 @@ from .resources import THIS_MACHINE, Machine
 
 # The shift is moved by this much if it hits an eigenvalue, eV.
 NUDGE = 1e-4
-# States that a look for missed ones asks for, and by how much nearer to the center one must be to count, eV.
-LOOK_FOR, NEARER = 4, 1e-8
+# States that a search for missed ones asks for; how well the vector of the look that decides about it must be known, and
+# how much larger than that of the farthest state its 1 / (E - center), whose error is the square, must be to count.
+LOOK_FOR, PROBE, NEARER = 4, 1e-5, 1e-7
 # Vectors whose norm less what the others have of it is smaller say nothing new: they are searched for again.
 INDEPENDENT = 1e-4
 
@@ -110,18 +111,31 @@ def solve_around(h: csc_array, s: csc_array, center: float, n_states: int, facto
     solve, shift = factorize(h, s, center)
     # A fixed start makes the result reproducible; it must not be orthogonal to any state, so it is random.
     rng = np.random.default_rng(0)
-    energies, vectors = np.zeros(0), np.zeros((h.shape[0], 0), dtype=complex)
+    vectors = np.zeros((h.shape[0], 0), dtype=complex)
+    wanted = n_states
     while True:
-        wanted = min(LOOK_FOR if vectors.shape[1] else n_states, h.shape[0] - vectors.shape[1])
-        new = _search(h, s, shift, _without(solve, s @ vectors, vectors), rng.normal(size=h.shape[0]), wanted, n_states)
-        found, states = _diagonalize_among(h, s, np.hstack([vectors, new]))
+        rest = _without(solve, s @ vectors, vectors)
+        vectors = np.hstack([vectors, _search(h, s, shift, rest, rng, wanted, n_states)])
+        found, states = _diagonalize_among(h, s, vectors)
         nearest = np.argsort(np.abs(found - center), kind="stable")[:n_states]
-        before = np.abs(energies - center).sum()
-        known = len(energies) == n_states
         energies, vectors = found[nearest], states[:, nearest]
-        if known and before - np.abs(energies - center).sum() < NEARER:
+        rest = _without(solve, s @ vectors, vectors)
+        if len(energies) == n_states and not _is_any_nearer(h, s, shift, rest, rng, np.abs(energies - shift).max()):
             order = np.argsort(energies)
             return energies[order], vectors[:, order]
+        wanted = min(LOOK_FOR, h.shape[0] - n_states)
+
+
+def _is_any_nearer(h, s, shift: float, solve: Callable[[np.ndarray], np.ndarray], rng, distance: float) -> bool:
+    """Whether one of the states that the map ``solve`` does not leave out lies within ``distance`` (eV) of ``shift``.
+
+    A state just as far away as the farthest one found is its partner in a level that the window cuts.
+    """
+    try:
+        return 1 / np.abs(_iterate(h, s, shift, solve, rng, 1, 20, PROBE)[0][0] - shift) > (1 + NEARER) / distance
+    except ArpackNoConvergence:
+        # What is left lies so dense and so far off that no state stands out.
+        return False
 
 
 def _without(solve: Callable[[np.ndarray], np.ndarray], weighted: np.ndarray, vectors: np.ndarray):
@@ -134,16 +148,20 @@ def _without(solve: Callable[[np.ndarray], np.ndarray], weighted: np.ndarray, ve
     return solve_rest
 
 
-def _search(h, s, shift: float, solve: Callable[[np.ndarray], np.ndarray], start: np.ndarray, wanted: int, n_states: int):
+def _search(h, s, shift: float, solve: Callable[[np.ndarray], np.ndarray], rng, wanted: int, n_states: int) -> np.ndarray:
     """Vectors (N, wanted) of the states nearest to ``shift`` among those that the map ``solve`` does not leave out."""
-    n = h.shape[0]
-    inverse = LinearOperator(h.shape, matvec=solve, dtype=complex)
-    basis = min(n, max(2 * wanted + 1, n_states, 20))
     try:
-        # The start goes through the map first, which takes it to the states that are left.
-        return eigsh(h, k=wanted, M=s, sigma=shift, OPinv=inverse, v0=solve(start.astype(complex)), ncv=basis, tol=1e-10)[1]
+        return _iterate(h, s, shift, solve, rng, wanted, max(2 * wanted + 1, n_states, 20), 1e-10)[1]
     except ArpackNoConvergence as error:
         raise WindowError(f"only {len(error.eigenvalues)} of {wanted} states around {shift} eV converged: ask for fewer") from None
+
+
+def _iterate(h, s, shift: float, solve: Callable[[np.ndarray], np.ndarray], rng, wanted: int, basis: int, tolerance: float):
+    """Energies (wanted,) and vectors (N, wanted), known to ``tolerance`` of 1 / (E - shift)."""
+    inverse = LinearOperator(h.shape, matvec=solve, dtype=complex)
+    # The start goes through the map first, which takes it to the states that are left.
+    start = solve(rng.normal(size=h.shape[0]).astype(complex))
+    return eigsh(h, k=wanted, M=s, sigma=shift, OPinv=inverse, v0=start, ncv=min(basis, h.shape[0]), tol=tolerance)
 
 
 def _diagonalize_among(h: csc_array, s: csc_array, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
