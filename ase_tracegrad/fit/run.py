@@ -10,8 +10,9 @@ import yaml
 
 from ..io.sample import Sample
 from ..io.store import StoreReader
+from ..nn.backbones import build_network
 from ..nn.config import config_to_dict
-from ..nn.network import HamiltonianNetwork, count_parameters
+from ..nn.network import count_parameters
 from ..symbols import symbol_of
 from .config import TrainingConfig
 from .dataset import label_graph
@@ -76,7 +77,7 @@ def plan_run(config: TrainingConfig) -> tuple[str, list[str]]:
 
 def _describe_model(config: TrainingConfig, basis, name: str, sample: Sample, splits: Counter) -> list[str]:
     with torch.random.fork_rng(devices=[]):
-        network = HamiltonianNetwork(config.network, basis, sorted(basis.atoms)).float()
+        network = build_network(config.network, basis, sorted(basis.atoms)).float()
     graph = label_graph(name, sample, network)
     counts = {split: min(splits[split], config.limit) if config.limit else splits[split] for split in NEEDED}
     memory, limit = count_bytes(graph) * sum(counts.values()) / 1e9, config.memory_gb

@@ -265,6 +265,22 @@ def test_dry_run_says_what_is_needed_and_trains_nothing(configuration, data, tmp
     assert "training/prepare.py makes it" in text
 
 
+def test_dry_run_of_deeph_e3_with_the_settings_of_the_paper(data, capsys):
+    path = ROOT / "training" / "configs" / "mg-deeph-e3.yaml"
+    code, text, _ = call(capsys, "train", path, "--set", f"data={data}", "--dry-run")
+    assert code == 0, text
+    resolved = yaml.safe_load(text.split("\n\n")[0])
+    assert resolved["network"]["backbone"] == "deeph-e3"
+    optimizer = resolved["optimizer"]
+    assert (optimizer["learning_rate"], optimizer["beta2"], optimizer["weight_decay"]) == (2e-3, 0.999, 0)
+    assert (resolved["loss"]["elements"], resolved["schedule"]["kind"], resolved["standardize"]) == ("mse", "plateau", False)
+    without = ["network.tracegrad.edges=false", "network.tracegrad.decoder=false"]
+    code, backbone, _ = call(capsys, "train", path, "--dry-run", *(p for s in (f"data={data}", *without) for p in ("--set", s)))
+    assert code == 0, backbone
+    sizes = [int(re.search(r"model: (\d+) parameters", part)[1]) for part in (text, backbone)]
+    assert sizes[0] > sizes[1] > 100_000
+
+
 def test_dry_run_names_a_missing_split(configuration, graphene_store, tmp_path, capsys):
     path = tmp_path / "train-only.h5"
     with StoreWriter(path) as store:
