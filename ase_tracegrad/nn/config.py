@@ -41,6 +41,12 @@ class TraceGradConfig:
     hidden: int = 64
     invariants: int = 32
 
+    def __post_init__(self):
+        if (self.nodes or self.edges) and not (self.gradient or self.decoder):
+            raise ConfigError(
+                "TraceGrad blocks with neither gradient nor decoder have no effect: set tracegrad.nodes and .edges to false"
+            )
+
 
 @dataclass(frozen=True)
 class DeepHE3Config:
