@@ -84,7 +84,8 @@ def _describe_model(config: TrainingConfig, basis, name: str, sample: Sample, sp
     schedule = Schedule(config.schedule, config.optimizer, -(-counts["train"] // config.optimizer.batch_size))
     shells = "; ".join(f"{symbol_of(z)} l = {' '.join(map(str, basis[z].angular_momenta))}" for z in network.elements)
     distances = sample.hamiltonian.distances(sample.structure.positions, sample.structure.cell)
-    beyond = np.repeat(distances > config.network.cutoff, np.diff(sample.hamiltonian.offsets))
+    reach = np.array([network.reach[z] for z in sample.structure.numbers.tolist()])
+    beyond = np.repeat(distances > reach[sample.hamiltonian.pairs].sum(axis=1), np.diff(sample.hamiltonian.offsets))
     left_out = 1000 * np.abs(sample.hamiltonian.values[beyond]).mean() if beyond.any() else 0.0
     return [
         f"model: {count_parameters(network)} parameters, {shells}",

@@ -168,6 +168,9 @@ def test_a_damaged_structure_is_named_and_the_rest_is_kept(prepare, download, tm
     assert len(list((out / "pieces").glob("*.h5"))) == 9
     before = (out / "pieces" / "a-0.h5").stat().st_mtime_ns
     victim.write_bytes(content)
+    code, _, stderr = call(prepare, monkeypatch, capsys, "MG", download, "--out", out, "--partial", "--check-bands")
+    assert code == 2
+    assert "was begun with other options" in stderr  # what is finished was not checked
     read = []
     original = prepare.read_published
     monkeypatch.setattr(prepare, "read_published", lambda **arguments: read.append(1) or original(**arguments))
