@@ -166,6 +166,7 @@ def test_evaluate_writes_json_table_and_card(finished, data, tmp_path, monkeypat
         assert name in table
         assert figures["structures"] == 1
         assert f"{figures['band_rmse']:.3f}" in table
+        assert f"{figures['gap_error']:.3f}" in table
         assert all(math.isfinite(v) for v in figures.values())
     card = read_header(model)[0]
     assert set(card.errors) == set(result["groups"])
