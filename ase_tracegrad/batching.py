@@ -83,7 +83,7 @@ def _count_elements(predictor, structure: Structure) -> int:
     """Numbers in H(R): what the memory of a forward pass grows with."""
     basis = predictor.basis
     graph = build_graph(structure, dict.fromkeys(structure.numbers.tolist(), predictor.card.cutoff / 2))
-    sizes = np.array([basis[z].size for z in structure.numbers])
+    sizes = predictor.n_spin * np.array([basis[z].size for z in structure.numbers])
     return int(sizes[graph.pairs].prod(axis=1).sum())
 
 

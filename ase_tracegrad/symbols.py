@@ -13,8 +13,13 @@ def symbol_of(number: int) -> str:
     return _SYMBOLS[number]
 
 
+def is_symbol(text) -> bool:
+    """Whether this is the symbol of an element."""
+    return text in _SYMBOLS[1:]
+
+
 def number_of(symbol: str) -> int:
     """Atomic number of a chemical symbol; ValueError for another text."""
-    if symbol not in _SYMBOLS[1:]:
+    if not is_symbol(symbol):
         raise ValueError(f"{symbol!r} is no chemical symbol")
     return _SYMBOLS.index(symbol)

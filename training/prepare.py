@@ -24,6 +24,7 @@ from ase_tracegrad.basis import Basis
 from ase_tracegrad.fit.dataset import content_hash
 from ase_tracegrad.fit.published import check_overlap, check_shells, read_published
 from ase_tracegrad.io import read_basis
+from ase_tracegrad.io.convert import check_options
 from ase_tracegrad.io.deeph import LEGACY_FILES, NEW_FILES
 from ase_tracegrad.io.deeph_summary import read_summary
 from ase_tracegrad.io.store import StoreReader, StoreWriter
@@ -165,11 +166,13 @@ def prepare(options) -> Path:
     names = sorted(set(found.folders) - twisted)
     splits = read_splits(options.splits, names) if options.splits else assign_splits(database, names)
     splits |= dict.fromkeys(twisted, "twisted")
+    pieces = out / "pieces"
+    check_options(pieces, {"pao": options.pao is not None, "check_bands": options.check_bands})
     jobs = [
         LabelJob(name, read_published, {"folder": found.folders[name], "basis": basis, "check_bands": options.check_bands}, {})
         for name in sorted(splits)
     ]
-    rows = run_campaign(jobs, out / "pieces", workers=options.workers)
+    rows = run_campaign(jobs, pieces, workers=options.workers)
     failed = [row for row in rows if not row["ok"]]
     if failed:
         listed = "; ".join(f"{row['name']}: {row['error']}" for row in failed[:5])

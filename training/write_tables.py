@@ -16,6 +16,21 @@ COLUMNS = (
     ("aligned", "band_rmse_gauge", "{:.2f}"),
     ("max", "band_max", "{:.1f}"),
 )
+COMPARED = (
+    ("H MAE", "mae_all"),
+    ("cha_s", "cha_s"),
+    ("cha_b", "cha_b"),
+    ("H MAE, aligned", "mae_gauge"),
+    ("on-site", "mae_onsite"),
+    ("bands RMSE", "band_rmse"),
+    ("bands, aligned", "band_rmse_gauge"),
+    ("gap error", "gap_error"),
+)
+SHARES = (
+    ("tracegrad", "backbone", "TraceGrad / backbone"),
+    ("tracegrad", "matched", "TraceGrad / backbone of matched parameters"),
+    ("tracegrad-standardized", "standardized", "TraceGrad / backbone, both standardized"),
+)
 
 
 def model_table() -> str:
@@ -46,7 +61,54 @@ def ablation_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"README.md": {"models": model_table}, "docs/training.md": {"ablation": ablation_table}}
+def comparison_tables() -> str:
+    """What each variant of benchmarks/comparison.py reached on each data set, and TraceGrad's share of the backbone's error."""
+    blocks = []
+    for path in sorted(RESULTS.glob("comparison_*.json")):
+        result = json.loads(path.read_text())
+        lines = [
+            f"### {result['name']}: {result['description']}",
+            f"{result['training_structures']} training and {result['test_structures']} test structures, {result['epochs']} epochs; "
+            f"one core of {result['machine']}" + (f"; {' '.join(result['settings'])}" if result["settings"] else ""),
+            "",
+            "| variant | seeds | parameters | s per epoch | " + " | ".join(title for title, _ in COMPARED) + " |",
+            "|---|" + "---|" * (3 + len(COMPARED)),
+        ]
+        for variant, entry in result["summary"].items():
+            cells = [with_spread(entry[f"test {key}"]) for _, key in COMPARED]
+            seconds = entry["cpu_seconds"] / result["epochs"]
+            lines.append(f"| {variant} | {entry['seeds']} | {entry['parameters']} | {seconds:.2g} | " + " | ".join(cells) + " |")
+        blocks.append("\n".join([*lines, "", *shares(result["runs"])]).rstrip())
+    return "\n\n".join(blocks) or "No comparison has been run yet."
+
+
+def with_spread(figure: dict) -> str:
+    """Mean ± standard deviation; the mean alone if there was one seed."""
+    return f"{figure['mean']:.2f}" + ("" if figure["std"] is None else f" ± {figure['std']:.2f}")
+
+
+def shares(runs: dict[str, dict]) -> list[str]:
+    """H MAE of TraceGrad in units of that of a backbone with the same seed: a sentence for each backbone there is."""
+    lines = []
+    for ours, theirs, title in SHARES:
+        pairs = [(runs[f"{ours}-{seed}"], runs.get(f"{theirs}-{seed}")) for seed in seeds_of(runs, ours)]
+        ratios = [one["groups"]["test"]["mae_all"] / two["groups"]["test"]["mae_all"] for one, two in pairs if two is not None]
+        if ratios:
+            listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            lines.append(f"* H MAE of {title}, seed by seed: {listed}")
+    return lines
+
+
+def seeds_of(runs: dict[str, dict], variant: str) -> list[int]:
+    """Seeds a variant was run with."""
+    return [int(name.rsplit("-", 1)[1]) for name in runs if name.rsplit("-", 1)[0] == variant]
+
+
+TABLES = {
+    "README.md": {"models": model_table},
+    "docs/training.md": {"ablation": ablation_table},
+    "training/README.md": {"comparison": comparison_tables},
+}
 
 
 def main():

@@ -40,11 +40,13 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW. batch_size: structures per step, whose gradients are accumulated one structure at a time, so that memory does not
-    grow with it; clip: gradients are cut at this multiple of their running norm; ema: decay of the averaged weights."""
+    """AdamW, which is Adam with a weight_decay of 0; beta2: decay of its mean squares; batch_size: structures per step, whose
+    gradients are accumulated one structure at a time, so that memory does not grow with it; clip: gradients are cut at this
+    multiple of their running norm; ema: decay of the averaged weights."""
 
     learning_rate: float = 6e-3
     weight_decay: float = 0.0
+    beta2: float = 0.99
     batch_size: int = 1
     clip: float = 1.5
     ema: float = 0.995
@@ -54,7 +56,8 @@ class OptimizerConfig:
         _require("optimizer", self, "weight_decay", at_least=0)
         for name in ("learning_rate", "clip"):
             _require("optimizer", self, name, above=0)
-        _require("optimizer", self, "ema", at_least=0, below=1)
+        for name in ("beta2", "ema"):
+            _require("optimizer", self, name, at_least=0, below=1)
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,18 @@ def evaluate_model(predictor: Predictor, samples: Iterable[tuple[str, str, Sampl
 
 def format_table(groups: Mapping[str, Mapping[str, float]]) -> str:
     """The groups as a text table, meV."""
-    columns = ["structures", "mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "band_rmse", "band_rmse_gauge", "band_max"]
-    titles = ["n", "H MAE", "on-site", "off-site", "gauge", "bands", "b. gauge", "max"]
+    columns = [
+        "structures",
+        "mae_all",
+        "mae_onsite",
+        "mae_offsite",
+        "mae_gauge",
+        "band_rmse",
+        "band_rmse_gauge",
+        "band_max",
+        "gap_error",
+    ]
+    titles = ["n", "H MAE", "on-site", "off-site", "gauge", "bands", "b. gauge", "max", "gap"]
     lines = [f"{'test set (meV)':<30}" + "".join(f"{title:>10}" for title in titles)]
     for group, figures in groups.items():
         cells = [f"{figures[c]:>10d}" if c == "structures" else f"{figures[c]:>10.3f}" for c in columns]

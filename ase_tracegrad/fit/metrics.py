@@ -1,5 +1,6 @@
 """Errors of a predicted H: elements (raw and gauge-aligned) and bands. All in meV."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,12 +71,16 @@ def _largest_shell_pair(predicted: BlockMatrix, magnitude: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class BandError:
-    """Errors of the bands in meV below a limit: sums, so that structures can be pooled with equal weight per state."""
+    """Errors of the bands in meV below a limit: sums, so that structures can be pooled with equal weight per state.
+
+    gap: |error| of the lowest empty minus the highest filled energy on the mesh.
+    """
 
     sum_of_squares: float
     sum_of_squares_aligned: float
     weight: float
     largest: float
+    gap: float
 
 
 class BandReference:
@@ -90,6 +95,8 @@ class BandReference:
         self.mesh = make_mesh([points if along else 1 for along in coupled], gamma=True)
         self.energies = compute_bands(sample.hamiltonian, sample.overlap, self.mesh.kpts)
         self.counted = self.energies < sample.info["fermi_level"] + above_fermi
+        # As many as lie below E_F in the mean over the mesh: the number of pairs of electrons, or of electrons of a spinor.
+        self.n_filled = round(float(self.mesh.weights @ (self.energies < sample.info["fermi_level"]).sum(axis=1)))
 
     def error(self, predicted: BlockMatrix, elements: HamiltonianError | None = None) -> BandError:
         """Bands of the prediction with the exact overlap; the aligned figure is without the shift elements.mu.
@@ -108,11 +115,18 @@ class BandReference:
             sum_of_squares_aligned=float(weights @ (counted - elements.mu) ** 2),
             weight=float(weights.sum()),
             largest=float(np.abs(counted).max()),
+            gap=1000 * abs(self._gap(energies) - self._gap(self.energies)),
         )
+
+    def _gap(self, energies: np.ndarray) -> float:
+        """eV; negative where bands overlap; infinite where all bands are filled or empty."""
+        if not 0 < self.n_filled < energies.shape[1]:
+            return math.inf
+        return float(energies[:, self.n_filled].min() - energies[:, self.n_filled - 1].max())
 
 
 def pool_errors(elements: list[HamiltonianError], bands: list[BandError]) -> dict[str, float]:
-    """The figures of a set of structures, meV: means of the element errors, cha_s, cha_b, band RMSE and maximum."""
+    """The figures of a set of structures, meV: means of the element errors, cha_s, cha_b, band RMSE and maximum, mean gap error."""
     figures = {
         f"mae_{name}": float(np.mean([getattr(e, name) for e in elements])) for name in ("all", "onsite", "offsite", "gauge")
     }
@@ -124,4 +138,5 @@ def pool_errors(elements: list[HamiltonianError], bands: list[BandError]) -> dic
         figures["band_rmse"] = float(np.sqrt(sum(b.sum_of_squares for b in bands) / weight))
         figures["band_rmse_gauge"] = float(np.sqrt(sum(b.sum_of_squares_aligned for b in bands) / weight))
         figures["band_max"] = max(b.largest for b in bands)
+        figures["gap_error"] = float(np.mean([b.gap for b in bands]))
     return figures

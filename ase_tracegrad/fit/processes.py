@@ -37,16 +37,19 @@ class Processes:
         return values
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]):
-        """Make every gradient the sum of the gradients of all processes; a missing one counts as zero."""
+        """Make every gradient the sum of the gradients of all processes; one that is missing in all of them stays so.
+
+        A parameter without a use (of a part that is switched off) must not be seen by the optimizer: its weight decays otherwise.
+        """
         if self.size == 1:
             return
         parameters = list(parameters)
-        for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-        flat = self.sum(torch.cat([p.grad.flatten() for p in parameters]))  # type: ignore[union-attr]
-        for p, summed in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad = summed.view_as(p)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        used = torch.tensor([p.grad is not None for p in parameters]).to(gradients[0])
+        flat = self.sum(torch.cat([used, *(g.flatten() for g in gradients)]))
+        used, *summed = flat.split([len(parameters), *(p.numel() for p in parameters)])
+        for p, n_users, gradient in zip(parameters, used.tolist(), summed, strict=True):
+            p.grad = gradient.view_as(p) if n_users else None
 
     def copy_from_leader(self, module: nn.Module):
         """Give every process the leader's parameters and buffers, so that rounding elsewhere cannot part them."""

@@ -10,8 +10,9 @@ import yaml
 
 from ..io.sample import Sample
 from ..io.store import StoreReader
+from ..nn.backbones import build_network
 from ..nn.config import config_to_dict
-from ..nn.network import HamiltonianNetwork, count_parameters
+from ..nn.network import count_parameters
 from ..symbols import symbol_of
 from .config import TrainingConfig
 from .dataset import label_graph
@@ -76,14 +77,15 @@ def plan_run(config: TrainingConfig) -> tuple[str, list[str]]:
 
 def _describe_model(config: TrainingConfig, basis, name: str, sample: Sample, splits: Counter) -> list[str]:
     with torch.random.fork_rng(devices=[]):
-        network = HamiltonianNetwork(config.network, basis, sorted(basis.atoms)).float()
+        network = build_network(config.network, basis, sorted(basis.atoms)).float()
     graph = label_graph(name, sample, network)
     counts = {split: min(splits[split], config.limit) if config.limit else splits[split] for split in NEEDED}
     memory, limit = count_bytes(graph) * sum(counts.values()) / 1e9, config.memory_gb
     schedule = Schedule(config.schedule, config.optimizer, -(-counts["train"] // config.optimizer.batch_size))
     shells = "; ".join(f"{symbol_of(z)} l = {' '.join(map(str, basis[z].angular_momenta))}" for z in network.elements)
     distances = sample.hamiltonian.distances(sample.structure.positions, sample.structure.cell)
-    beyond = np.repeat(distances > config.network.cutoff, np.diff(sample.hamiltonian.offsets))
+    reach = np.array([network.reach[z] for z in sample.structure.numbers.tolist()])
+    beyond = np.repeat(distances > reach[sample.hamiltonian.pairs].sum(axis=1), np.diff(sample.hamiltonian.offsets))
     left_out = 1000 * np.abs(sample.hamiltonian.values[beyond]).mean() if beyond.any() else 0.0
     return [
         f"model: {count_parameters(network)} parameters, {shells}",

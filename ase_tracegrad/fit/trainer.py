@@ -70,7 +70,7 @@ class Trainer:
         self.average = copy.deepcopy(self.network)
         o = config.optimizer
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, 0.99), fused=True
+            self.network.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, o.beta2), fused=True
         )
         self.order = torch.Generator().manual_seed(config.seed + 1)
         self.epoch = self.step = 0
@@ -203,7 +203,7 @@ class Trainer:
             return self.examples[graph.name]
         on_device = to_device(graph, self.device)
         traces = trace_labels(self.network, on_device, self.config.loss.trace_label) if self._uses_traces else None
-        example = Example(on_device, self.network.readout.envelope(on_device.batch.distance), traces)
+        example = Example(on_device, self.network.readout.envelope(on_device.batch), traces)
         if self.data["train"].keeps(graph.name):
             self.examples[graph.name] = example
         return example

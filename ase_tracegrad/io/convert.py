@@ -59,7 +59,7 @@ def convert(
         places = {name: target(name) for name in samples.names}
         _check_names(places)
         if form == PACKED:
-            _check_options(_parts(out), {"source": str(source.resolve()), "exact": exact} | (options or {}))
+            check_options(_parts(out), {"source": str(source.resolve()), "exact": exact} | (options or {}))
         result = Conversion([], [], {})
         for name in tqdm(samples.names, desc="converting", unit="structure", disable=None):
             if _is_finished(places[name], form):
@@ -137,8 +137,8 @@ def _check_names(places: dict[str, Path]):
             raise ValueError(f"the structures {owners[place]} and {name} would both be called {place.stem}: rename one of them")
 
 
-def _check_options(parts: Path, options: dict):
-    """A resumed run must do the same as the one that began."""
+def check_options(parts: Path, options: dict):
+    """ValueError unless the folder ``parts`` of finished pieces is new, or was begun with these JSON-able options."""
     parts.mkdir(parents=True, exist_ok=True)
     file, text = parts / "options.json", json.dumps(options, sort_keys=True)
     if file.exists() and file.read_text() != text:

@@ -67,7 +67,9 @@ def assemble(
     shifts = prediction.energy_zero.detach().double().cpu().tolist()
     for graph, matrix, overlap, mu in zip(graphs, matrices, overlaps, shifts, strict=True):
         # On the pairs of the model, and ending where its blocks end.
-        envelope = network.readout.envelope(torch.from_numpy(np.linalg.norm(graph.vectors, axis=1))).numpy()
+        reach = np.array([network.reach[z] for z in graph.structure.numbers.tolist()])
+        distance, end = np.linalg.norm(graph.vectors, axis=1), reach[graph.pairs].sum(axis=1)
+        envelope = network.readout.end_smoothly(torch.from_numpy(distance), torch.from_numpy(end)).numpy()
         shift = mu * overlap.with_spin(matrix.spin).restricted_to(matrix).values * np.repeat(envelope, np.diff(matrix.offsets))
         shifted.append(replace(matrix, values=matrix.values + shift))
     return shifted

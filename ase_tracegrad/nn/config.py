@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from types import UnionType
 from typing import Any
 
-from ..symbols import symbol_of
+from ..symbols import is_symbol, symbol_of
 
 ENERGY_ZEROS = ("vacuum", "cell-average")
 BACKBONES = ("fast", "deeph-e3")
@@ -40,6 +40,12 @@ class TraceGradConfig:
     full: bool = False
     hidden: int = 64
     invariants: int = 32
+
+    def __post_init__(self):
+        if (self.nodes or self.edges) and not (self.gradient or self.decoder):
+            raise ConfigError(
+                "TraceGrad blocks with neither gradient nor decoder have no effect: set tracegrad.nodes and .edges to false"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class NetworkConfig:
 
     backbone: 'fast' or 'deeph-e3' (settings in deeph_e3; those from message_cutoff to final_node_update belong to 'fast').
     cutoff: atom pairs farther apart have no block; the blocks go to zero over the last cutoff_width (0: abruptly, as published
-    for 'deeph-e3' only). reach: {symbol: Angstrom}, if the pairs end at the sum of two reaches; {}: at the cutoff for all.
+    for 'deeph-e3' only). reach: {symbol: Angstrom}, if pairs end at the sum of two reaches, as orbitals do; {}: all at the cutoff.
     message_cutoff: pairs nearer than this pass messages to atoms; the others only get pair updates.
     hidden, edge_last, node_last: irreps of the features between blocks and after the last one.
     final_node_update: one more message from the last pair features into the atoms, for the on-site blocks.
@@ -133,11 +139,17 @@ class NetworkConfig:
     def _check_reach(self):
         if not self.reach:
             return
-        if self.cutoff_width > 0:
-            raise ConfigError("reach needs cutoff_width 0: with a smooth end all pairs end at the cutoff")
-        longest = 2 * max(map(float, self.reach.values()))
+        for symbol, length in self.reach.items():
+            if not is_symbol(symbol) or type(length) not in (int, float) or length <= 0:
+                raise ConfigError(f"reach must be {{element: positive length}}, such as {{Bi: 4.24}}, found {{{symbol}: {length}}}")
+        longest, shortest = 2 * max(self.reach.values()), 2 * min(self.reach.values())
         if abs(longest - self.cutoff) > 1e-6:
             raise ConfigError(f"cutoff must be twice the largest reach, {longest} Angstrom, found {self.cutoff}")
+        begins = max(self.cutoff_width, self.message_cutoff if self.backbone == "fast" else 0.0)
+        if shortest < begins:
+            raise ConfigError(
+                f"message_cutoff and cutoff_width must not exceed twice the smallest reach, {shortest} Angstrom, found {begins}"
+            )
 
 
 def config_from_dict(cls, data: dict[str, Any], where: str = ""):

@@ -19,7 +19,7 @@ from .deeph_e3_layers import AtomUpdate, ChannelLinear, PairUpdate
 from .irreps import Channels, Orders
 from .network import Features, HamiltonianNetwork
 from .path_weights import irreps_of, reachable
-from .radial import gaussian_basis, polynomial_envelope
+from .radial import gaussian_basis
 from .sorted_graph import SortedGraph, sort_graph
 from .tracegrad import TraceGradBlock
 
@@ -72,7 +72,8 @@ class DeepHE3Network(HamiltonianNetwork):
         radial = gaussian_basis(graph.distance, 0.0, c.radial_cutoff, c.n_radial)
         envelope = None
         if self.config.cutoff_width > 0:
-            envelope = polynomial_envelope(graph.distance, self.config.cutoff, self.config.cutoff_width)
+            reach = self.readout.reach[graph.species]
+            envelope = self.readout.end_smoothly(graph.distance, reach[graph.receiver] + reach[graph.sender])
         x: Orders = [self.atom_embedding(graph.species) / len(self.elements) ** 0.5]
         e: Orders = [gaussian_basis(graph.distance, 0.0, PAIR_GAUSSIANS_END, c.embedding)]
         atom_invariants, pair_invariants = [], []

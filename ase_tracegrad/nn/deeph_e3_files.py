@@ -24,6 +24,8 @@ NEEDED = (
     "num_block r_max"
 ).split()
 
+FACTS = ("index_to_Z", "orbital_types", "spinful")
+
 Irreps = list[tuple[int, int, bool]]  # (number, l, natural) in the order of the original
 
 
@@ -59,9 +61,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def check_supported(folder: Path, arguments: dict[str, Any], info: dict[str, Any], basis: Basis):
     """CheckpointError for what this network cannot represent, or if the basis is another one."""
-    missing = [name for name in NEEDED if name not in arguments]
-    if missing:
-        raise CheckpointError(f"{folder}: build_model.py does not give {', '.join(missing)}")
+    for file, needed, given in (("build_model.py", NEEDED, arguments), ("dataset_info.json", FACTS, info)):
+        missing = [name for name in needed if name not in given]
+        if missing:
+            raise CheckpointError(f"{folder}: {file} does not give {', '.join(missing)}")
     for name, value in SUPPORTED.items():
         if arguments.get(name, value) != value:
             raise CheckpointError(f"{folder}: {name} = {arguments[name]} is not supported, only {value}")

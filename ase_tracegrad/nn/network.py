@@ -71,7 +71,7 @@ class HamiltonianNetwork(nn.Module):
         self.config, self.elements = config, list(elements)
         self.shells = CommonShells(basis, elements, spinor=config.spinor)
         self._build_backbone(config, len(elements))
-        self.readout = BlockReadout(self.shells, len(elements), config.cutoff, config.cutoff_width)
+        self.readout = BlockReadout(self.shells, list(self.reach.values()), config.cutoff, config.cutoff_width)
         self.energy_zero = EnergyZero(len(elements), self.node_scalars) if config.energy_zero == "cell-average" else None
         n_labels, decoder = len(self.shells.shells) ** 2, config.tracegrad.decoder
         self.offsite_trace, self.onsite_trace = (ScalarDecoder(n, n_labels) if decoder else None for n in self.invariant_sizes)

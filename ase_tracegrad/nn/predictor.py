@@ -26,7 +26,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class Predictor:
     """H(R) of structures with one network.
 
-    card, basis: of the model; device: torch.device; dtype: 'float32' or 'float64'; path: of the model file, or None.
+    card, basis: of the model; device: torch.device; dtype: 'float32' or 'float64'; path: of the model file, or None;
+    n_spin: 2 if it predicts spinors, else 1.
     Predictors share nothing that is written to, so threads may use one at the same time.
     """
 
@@ -34,6 +35,7 @@ class Predictor:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self.basis, self.card, self.path = basis, card, path
+        self.n_spin = 2 if network.config.spinor else 1
         self.dtype = str(next(network.parameters()).dtype).removeprefix("torch.")
 
     def graph(self, structure: Structure) -> NeighborGraph:

@@ -12,7 +12,7 @@ def gaussian_basis(distance: Tensor, start: float, stop: float, n: int) -> Tenso
     return torch.exp(-0.5 * ((distance[:, None] - centres) * ((n - 1) / (stop - start))) ** 2)
 
 
-def polynomial_envelope(distance: Tensor, cutoff: float, width: float) -> Tensor:
+def polynomial_envelope(distance: Tensor, cutoff: float | Tensor, width: float) -> Tensor:
     """1 below cutoff - width, 0 above cutoff, twice continuously differentiable, (E,)."""
     x = ((distance - cutoff + width) / width).clamp(0, 1)
     return 1 - x**3 * (10 - 15 * x + 6 * x * x)

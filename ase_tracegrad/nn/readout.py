@@ -6,6 +6,8 @@ the training data, see fit/targets.py): in the frame of the pair,
 which is exactly what rotation symmetry allows two isolated centres.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -22,20 +24,24 @@ TABLE_START = 0.8  # Angstrom
 class BlockReadout(nn.Module):
     """Tables of the baseline and the spread, and the transformations between irreps and blocks.
 
-    Tables are per ordered pair of elements (t = s_i * n_elements + s_j) or per element. A block is C real numbers:
+    reach: Angstrom of each element; the blocks of a pair end at the sum of two. Tables are per ordered pair of elements
+    (t = s_i * n_elements + s_j) or per element, up to the common cutoff. A block is C real numbers:
     (U, U), or (4, U, U) for spinors (see spin.py), here (..., U, U).
     """
 
     coupling: Tensor
+    reach: Tensor
     baseline: Tensor
     spread: Tensor
     onsite_mean: Tensor
     onsite_spread: Tensor
 
-    def __init__(self, shells: CommonShells, n_elements: int, cutoff: float, cutoff_width: float):
+    def __init__(self, shells: CommonShells, reach: Sequence[float], cutoff: float, cutoff_width: float):
         super().__init__()
-        self.shells, self.n_elements = shells, n_elements
+        self.shells, self.n_elements = shells, len(reach)
         self.cutoff, self.cutoff_width = cutoff, cutoff_width
+        n_elements = self.n_elements
+        self.register_buffer("reach", torch.tensor(reach, dtype=torch.float64), persistent=False)
         n = shells.n_components
         self.register_buffer("coupling", shells.coupling, persistent=False)
         self.register_buffer("baseline", torch.zeros(n_elements**2, N_TABLE, n))
@@ -62,11 +68,17 @@ class BlockReadout(nn.Module):
         )
         return baseline, spread
 
-    def envelope(self, distance: Tensor) -> Tensor:
-        """Smooth end of the blocks at the cut-off, (E,); 1 for a cutoff_width of 0."""
+    def envelope(self, batch: GraphBatch) -> Tensor:
+        """Smooth end of the blocks of every pair, (E,); 1 for a cutoff_width of 0."""
+        return self.end_smoothly(
+            batch.distance, self.reach[batch.species[batch.receiver]] + self.reach[batch.species[batch.sender]]
+        )
+
+    def end_smoothly(self, distance: Tensor, end: Tensor | float) -> Tensor:
+        """The envelope of pairs that end at ``end`` (Angstrom), (E,)."""
         if self.cutoff_width == 0:
             return torch.ones_like(distance)
-        return polynomial_envelope(distance, self.cutoff, self.cutoff_width)
+        return polynomial_envelope(distance, end, self.cutoff_width)
 
     def offsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:
         """Blocks (E, ..., U, U) in eV from the coupled standardised rows in the frames of the pairs."""
@@ -75,7 +87,7 @@ class BlockReadout(nn.Module):
         turned = rotate_out(self._split(local), batch.rotations)
         blocks = self._to_blocks(torch.cat([row.flatten(1) for row in turned], dim=1))
         blocks = 0.5 * (blocks + self._adjoint(blocks.index_select(0, batch.reverse)))
-        return scale_blocks(blocks, self.envelope(batch.distance))
+        return scale_blocks(blocks, self.envelope(batch))
 
     def onsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:
         """Blocks (N, ..., U, U) in eV from the coupled standardised rows of the atoms."""

@@ -57,7 +57,7 @@ def test_one_element_needs_no_mask(graphene_store):
     network = make_network(sample=sample)
     graph = label_graph("perfect", sample, network, torch.float64)
     assert graph.offsite_mask is None
-    envelope = network.readout.envelope(graph.batch.distance)
+    envelope = network.readout.envelope(graph.batch)
     prediction = Prediction(graph.offsite * envelope[:, None, None] + 0.002, graph.onsite - 0.002)
     assert element_loss(prediction, graph, envelope, 1.0, "l1") == pytest.approx(2.0)
     assert element_loss(prediction, graph, envelope, 1.0, "mse") == pytest.approx(4.0)
@@ -65,7 +65,7 @@ def test_one_element_needs_no_mask(graphene_store):
 
 def test_labels_are_cut_like_the_prediction(case):
     network, graph, _ = case
-    envelope = network.readout.envelope(graph.batch.distance)
+    envelope = network.readout.envelope(graph.batch)
     assert envelope.min() < 0.5 < envelope.max()
     prediction = Prediction(graph.offsite * envelope[:, None, None], graph.onsite)
     assert element_loss(prediction, graph, envelope, 1.0, "l1") == 0

@@ -123,3 +123,14 @@ def test_pooling_weighs_states_not_structures(sample):
     assert pooled["mae_all"] == pytest.approx((elements[0].all + elements[1].all) / 2)
     assert pooled["structures"] == 2
     assert "band_rmse" not in pool_errors(elements, [])
+
+
+def test_gap_error(sample):
+    """Ten electrons of a C2H2 cell fill five bands; H scaled by 1.01 has a gap that is larger by a hundredth."""
+    reference = BandReference(sample)
+    assert reference.n_filled == 5
+    gap = reference.energies[:, 5].min() - reference.energies[:, 4].max()
+    scaled = replace(sample.hamiltonian, values=1.01 * sample.hamiltonian.values)
+    assert reference.error(scaled).gap == pytest.approx(10 * abs(gap), rel=1e-6)
+    shifted = replace(sample.hamiltonian, values=sample.hamiltonian.values + 0.3 * sample.overlap.values)
+    assert reference.error(shifted).gap == pytest.approx(0, abs=1e-6)

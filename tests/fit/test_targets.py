@@ -49,12 +49,12 @@ def test_a_two_centre_hamiltonian_is_all_baseline(labelled, monkeypatch, ridge, 
     two_centre = []
     for graph in graphs:
         blocks, onsite = baseline_blocks(truth, graph)
-        envelope = truth.readout.envelope(graph.batch.distance)[:, None, None].clamp_min(1e-6)
+        envelope = truth.readout.envelope(graph.batch)[:, None, None].clamp_min(1e-6)
         two_centre.append(replace(graph, offsite=blocks / envelope * (envelope > 1e-3), onsite=onsite))
     fit_standardization(fitted, two_centre)
     for graph in two_centre:
         offsite, onsite = baseline_blocks(fitted, graph)
-        expected = graph.offsite * fitted.readout.envelope(graph.batch.distance)[:, None, None]
+        expected = graph.offsite * fitted.readout.envelope(graph.batch)[:, None, None]
         assert expected.abs().max() > 1
         assert (offsite - expected).abs().max() < tolerance * expected.abs().max()
         assert (onsite - graph.onsite).abs().max() < 1e-12
@@ -67,7 +67,7 @@ def test_the_overlap_is_two_centre(labelled):
     fit_standardization(network, overlaps)
     for graph in overlaps:
         offsite, onsite = baseline_blocks(network, graph)
-        envelope = network.readout.envelope(graph.batch.distance)[:, None, None]
+        envelope = network.readout.envelope(graph.batch)[:, None, None]
         assert (offsite - graph.offsite * envelope).abs().max() < 2e-3
         assert (onsite - graph.onsite).abs().max() < 1e-6
 

@@ -175,7 +175,7 @@ def test_what_a_run_writes(store, tmp_path):
     trainer.run(progress=False)
     assert json.loads((tmp_path / "config.json").read_text())["loss"]["onsite_weight"] == 2.0
     row = read_log(tmp_path)[-1]
-    errors = "mae_all mae_onsite mae_offsite mae_gauge cha_s cha_b band_rmse band_rmse_gauge band_max"
+    errors = "mae_all mae_onsite mae_offsite mae_gauge cha_s cha_b band_rmse band_rmse_gauge band_max gap_error"
     for key in f"epoch cpu_seconds loss trace_loss band_loss {errors}".split():
         assert math.isfinite(float(row[key])), key
     assert not list(tmp_path.glob("*.part"))

@@ -105,7 +105,7 @@ def test_blocks_to_irreps_to_blocks(predictor, crystal):
     coupled = readout.couple_offsite(blocks, batch)
     standardised = (coupled - readout.statistics(batch)[0]) / readout.statistics(batch)[1]
     again = readout.offsite_blocks(readout._split(standardised), batch)
-    envelope = readout.envelope(batch.distance)[:, None, None]
+    envelope = readout.envelope(batch)[:, None, None]
     assert (again - blocks * envelope).abs().max() < 1e-12
     onsite = torch.randn(batch.n_atoms, u, u, generator=generator, dtype=torch.float64)
     onsite = 0.5 * (onsite + onsite.transpose(1, 2))

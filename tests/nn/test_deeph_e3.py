@@ -238,11 +238,16 @@ def test_as_published_it_jumps_at_the_cutoff():
     assert np.abs(high - low)[:8, :8].max() > 1e-3
 
 
-def test_smooth_at_the_cutoff_with_a_width_and_local_norms(smooth):
+@pytest.mark.parametrize("reach", [{}, {"H": 1.7, "C": 1.5}])
+def test_smooth_at_the_cutoff_with_a_width_and_local_norms(smooth, reach):
     """No kink: the second difference over h shrinks with h."""
+    config = replace(smooth.network.config, reach=reach)
+    network = build_network(config, smooth.basis, [1, 6]).double()
+    network.load_state_dict(smooth.network.state_dict())
+    predictor, end = Predictor(network, smooth.basis, smooth.card), 2 * config.reach_of([6])[6]
 
     def kink(h):
-        low, middle, high = blocks_of(smooth, [molecule_across(3.4 + s * h) for s in (-1, 0, 1)])
+        low, middle, high = blocks_of(predictor, [molecule_across(end + s * h) for s in (-1, 0, 1)])
         assert np.abs(high - low).max() > 1e-14
         return np.abs(high - 2 * middle + low).max() / h
 
@@ -283,8 +288,10 @@ def test_pairs_end_at_the_sum_of_two_reaches(hydrocarbon):
         ({"backbone": "deeph"}, "backbone must be one of fast, deeph-e3"),
         ({"backbone": "deeph-e3", "hidden": "8x0e"}, "hidden: settings of the backbone 'fast'"),
         ({"cutoff_width": 0.0}, "cutoff_width must lie between"),
-        ({"backbone": "deeph-e3", "reach": {"C": 3.75}}, "reach needs cutoff_width 0"),
         ({"backbone": "deeph-e3", "cutoff_width": 0.0, "reach": {"C": 3.0}}, "cutoff must be twice the largest reach"),
+        ({"reach": {"C": 3.75, "H": 2.0}}, "must not exceed twice the smallest reach, 4.0 Angstrom, found 5.0"),
+        ({"reach": {"c": 3.75}}, "reach must be .element: positive length., such as .*, found {c: 3.75}"),
+        ({"reach": {"C": "far"}}, "reach must be .element: positive length."),
         ({"deeph_e3": {"norm": "layer"}}, "norm must be 'structure' or 'local'"),
         ({"deeph_e3": {"n_blocks": 0}}, "n_blocks must be at least 1"),
         ({"deeph_e3": {"n_radial": 1}}, "n_radial must be at least 2"),

@@ -262,6 +262,7 @@ BROKEN = {
     "irrep twice": (change_settings(irreps_mid_node="2x0e+1x1o+2x0e"), "list an irrep twice"),
     "harmonics": (change_settings(irreps_sh="2x0e+1x1o"), "must hold each harmonic once"),
     "no range": (write_text("build_model.py", "net = Net(num_block=3, num_species=2)"), "does not give irreps_embed_node"),
+    "no elements": (write_text("dataset_info.json", '{"spinful": false}'), "dataset_info.json does not give index_to_Z"),
     "another range": (change_settings(r_max=5.0), "basis.offsets are not 12 equidistant centres from 0 to 5.0 Angstrom"),
     "other sizes": (change_settings(irreps_mid_node="6x0e+3x1o", irreps_mid_edge="6x0e+3x1o"), "does not fit|expected"),
     "not a call": (write_text("build_model.py", "import os\nos.system('true')\n"), "expected the call Net"),

@@ -158,10 +158,11 @@ def test_smooth_where_an_atom_crosses(light_predictor, axis, crossing):
     assert kink(1e-4) < 0.2 * kink(1e-3) + 1e-8
 
 
-def test_everything_of_a_pair_ends_at_the_cutoff(light_predictor):
-    pair = Structure([6, 6], [[0, 0, 0], [0, 0, 3.9999]], *NO_CELL)
-    apart = Structure([6, 6], [[0, 0, 0], [0, 0, 4.0001]], *NO_CELL)
-    near, far = light_predictor.predict([pair, apart])
+@pytest.mark.parametrize(("reach", "elements", "end"), [({}, [6, 6], 4.0), ({"H": 1.6, "C": 2.0}, [6, 1], 3.6)])
+def test_everything_of_a_pair_ends_at_the_cutoff(reach, elements, end):
+    pair = Structure(elements, [[0, 0, 0], [0, 0, end - 1e-4]], *NO_CELL)
+    apart = Structure(elements, [[0, 0, 0], [0, 0, end + 1e-4]], *NO_CELL)
+    near, far = make_predictor((1, 6), reach=reach).predict([pair, apart])
     assert (0, 1, (0, 0, 0)) in near.index
     assert np.abs(near.block(0, 1)).max() < 1e-8
     assert list(far.index) == [(0, 0, (0, 0, 0)), (1, 1, (0, 0, 0))]

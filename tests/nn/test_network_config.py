@@ -43,6 +43,7 @@ def test_numbers_may_be_written_in_any_way_yaml_knows():
         ({"final_node_update": 1}, "final_node_update must be of type bool"),
         ({"cutoff": 3.0}, "message_cutoff must lie between 0 and cutoff = 3.0, found 5.0"),
         ({"cutoff_width": 8.0}, "cutoff_width must lie between 0 and cutoff = 7.5, found 8.0"),
+        ({"tracegrad": {"gradient": False, "decoder": False}}, "blocks with neither gradient nor decoder have no effect"),
         (None, "NetworkConfig: expected a mapping"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import ase_tracegrad.models as models
+from ase_tracegrad.batching import _count_elements
 from ase_tracegrad.models import UnknownModelError, available_models, find_model
 from ase_tracegrad.nn.checkpoint import CheckpointError, save_checkpoint
 from ase_tracegrad.nn.domain import UnsupportedStructureError
@@ -169,6 +170,13 @@ def test_the_pairs_follow_the_cutoff(model_file):
     structure = Structure([6, 6, 1], [[0, 0, 0], [3.9, 0, 0], [7.95, 0, 0]], *NO_CELL)
     matrix = load_model(model_file).predict([structure])[0]
     assert set(matrix.index) == {(i, i, (0, 0, 0)) for i in range(3)} | {(0, 1, (0, 0, 0)), (1, 0, (0, 0, 0))}
+
+
+@pytest.mark.parametrize("spinor", [False, True])
+def test_the_size_of_a_prediction_is_known_before(hydrocarbon, spinor):
+    """Batches are made by it; 2 x 2 numbers of a spinor for each of a spinless matrix."""
+    predictor = make_predictor((1, 6), spinor=spinor)
+    assert _count_elements(predictor, hydrocarbon) == predictor.predict([hydrocarbon])[0].values.size
 
 
 def test_check_delegates_to_the_domain_of_the_card(light_predictor, hydrocarbon):

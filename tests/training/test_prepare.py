@@ -10,11 +10,13 @@ import pytest
 
 from ase_tracegrad.fit.config import load_config
 from ase_tracegrad.fit.published import band_difference
+from ase_tracegrad.graph import build_graph
+from ase_tracegrad.io import read
 from ase_tracegrad.io.deeph import write_deeph, write_deeph_legacy
 from ase_tracegrad.io.sample import Sample
 from ase_tracegrad.io.store import StoreReader, StoreWriter
 from ase_tracegrad.labels.campaign import label_path
-from ase_tracegrad.nn.network import HamiltonianNetwork
+from ase_tracegrad.nn.backbones import build_network
 from ase_tracegrad.structure import Structure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,6 +168,9 @@ def test_a_damaged_structure_is_named_and_the_rest_is_kept(prepare, download, tm
     assert len(list((out / "pieces").glob("*.h5"))) == 9
     before = (out / "pieces" / "a-0.h5").stat().st_mtime_ns
     victim.write_bytes(content)
+    code, _, stderr = call(prepare, monkeypatch, capsys, "MG", download, "--out", out, "--partial", "--check-bands")
+    assert code == 2
+    assert "was begun with other options" in stderr  # what is finished was not checked
     read = []
     original = prepare.read_published
     monkeypatch.setattr(prepare, "read_published", lambda **arguments: read.append(1) or original(**arguments))
@@ -230,14 +235,30 @@ def test_real_labels_reproduce_the_bands_openmx_printed(prepare, shared_data, tm
     assert "differ from the printed ones by 1 meV" in stderr
 
 
-@pytest.mark.parametrize("name", ["MM", "BT"])
-def test_a_configuration_fits_its_database(databases, name):
+@pytest.mark.parametrize(("name", "file"), [("MM", "mm"), ("BT", "bt"), ("MG", "mg-deeph-e3")])
+def test_a_configuration_fits_its_database(databases, name, file):
     """The network of the shipped file is built for the shells and the spin of the labels."""
     database = databases.DATABASES[name]
-    config = load_config(ROOT / "training" / "configs" / f"{name.lower()}.yaml")
-    network = HamiltonianNetwork(config.network, database.bare_basis(), sorted(database.bare_basis().atoms))
+    config = load_config(ROOT / "training" / "configs" / f"{file}.yaml")
+    network = build_network(config.network, database.bare_basis(), sorted(database.bare_basis().atoms))
     assert network.config.spinor == database.spinful
     assert config.data == f"training/data/{name.lower()}/{name.lower()}.h5"
+
+
+@pytest.mark.parametrize(
+    ("name", "structure"), [("MG", "x2_000"), ("MM", "prim"), ("BB", "prim"), ("BT", "x1_000"), ("BS", "x1_000")]
+)
+def test_the_pairs_of_a_configuration_are_those_of_openmx(shared_data, name, structure):
+    """Not one block is cut off, and none is learned that the labels lack but for a hundredth of an Angstrom of margin."""
+    sample = read(shared_data / "openmx" / name / structure)
+    network = load_config(ROOT / "training" / "configs" / f"{name.lower()}.yaml").network
+    reach = network.reach_of(sample.structure.numbers.tolist())
+    found = []
+    for margin in (0.0, 0.01):
+        graph = build_graph(sample.structure, {z: length - margin / 2 for z, length in reach.items()})
+        rows = zip(graph.pairs.tolist(), graph.shifts.tolist(), strict=True)
+        found.append({(i, j, tuple(shift)) for (i, j), shift in rows})
+    assert found[1] <= set(sample.hamiltonian.index) <= found[0]
 
 
 def test_every_database_has_its_configuration(databases):

@@ -166,6 +166,7 @@ def test_evaluate_writes_json_table_and_card(finished, data, tmp_path, monkeypat
         assert name in table
         assert figures["structures"] == 1
         assert f"{figures['band_rmse']:.3f}" in table
+        assert f"{figures['gap_error']:.3f}" in table
         assert all(math.isfinite(v) for v in figures.values())
     card = read_header(model)[0]
     assert set(card.errors) == set(result["groups"])
@@ -265,6 +266,22 @@ def test_dry_run_says_what_is_needed_and_trains_nothing(configuration, data, tmp
     assert "training/prepare.py makes it" in text
 
 
+def test_dry_run_of_deeph_e3_with_the_settings_of_the_paper(data, capsys):
+    path = ROOT / "training" / "configs" / "mg-deeph-e3.yaml"
+    code, text, _ = call(capsys, "train", path, "--set", f"data={data}", "--dry-run")
+    assert code == 0, text
+    resolved = yaml.safe_load(text.split("\n\n")[0])
+    assert resolved["network"]["backbone"] == "deeph-e3"
+    optimizer = resolved["optimizer"]
+    assert (optimizer["learning_rate"], optimizer["beta2"], optimizer["weight_decay"]) == (2e-3, 0.999, 0)
+    assert (resolved["loss"]["elements"], resolved["schedule"]["kind"], resolved["standardize"]) == ("mse", "plateau", False)
+    without = ["network.tracegrad.edges=false", "network.tracegrad.decoder=false"]
+    code, backbone, _ = call(capsys, "train", path, "--dry-run", *(p for s in (f"data={data}", *without) for p in ("--set", s)))
+    assert code == 0, backbone
+    sizes = [int(re.search(r"model: (\d+) parameters", part)[1]) for part in (text, backbone)]
+    assert sizes[0] > sizes[1] > 100_000
+
+
 def test_dry_run_names_a_missing_split(configuration, graphene_store, tmp_path, capsys):
     path = tmp_path / "train-only.h5"
     with StoreWriter(path) as store:
@@ -296,7 +313,12 @@ def test_evaluate_script(finished, data, tmp_path):
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def test_two_processes_give_the_loss_curve_of_one(configuration, graphene_store, tmp_path):
+# Without the decoder the blocks have a bias that nothing uses: weight decay must not find it in two processes only.
+PARTS = {"all": [], "no decoder": ["network.tracegrad.decoder=false", "optimizer.weight_decay=0.3"]}
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_two_processes_give_the_loss_curve_of_one(configuration, graphene_store, tmp_path, parts):
     """Three structures in batches of two: the second process has nothing to do in every other step."""
     with StoreWriter(tmp_path / "three.h5") as store:
         for name, source, split in (
@@ -309,7 +331,7 @@ def test_two_processes_give_the_loss_curve_of_one(configuration, graphene_store,
             sample = graphene_store[source]
             sample.info["split"] = split
             store.add(name, sample)
-    settings = [f"data={tmp_path / 'three.h5'}", "validate_bands=2", "optimizer.batch_size=2", "schedule.epochs=3"]
+    settings = [f"data={tmp_path / 'three.h5'}", "validate_bands=2", "optimizer.batch_size=2", "schedule.epochs=3", *PARTS[parts]]
     overrides = [part for setting in settings for part in ("--set", setting)]
     logs, models = [], []
     for folder, before in (("one", ()), ("two", TORCHRUN)):

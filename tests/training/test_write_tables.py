@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -35,9 +36,43 @@ def test_check_writes_nothing(tables, tmp_path, monkeypatch, capsys):
 
 
 def test_only_a_stale_document_is_written(tables, tmp_path, monkeypatch):
-    readme, training = (tmp_path / document for document in tables.TABLES)
+    readme, training = tmp_path / "README.md", tmp_path / "docs" / "training.md"
     right, untouched = readme.read_text(), training.stat().st_mtime_ns
     readme.write_text(right.replace("| primitive cell, strained |", "| primitive cell, changed by hand |"))
     run(tables, monkeypatch)
     assert readme.read_text() == right
     assert training.stat().st_mtime_ns == untouched
+
+
+def test_the_comparison_says_what_was_gained(tables, tmp_path, monkeypatch):
+    def figures(mae):
+        return {key: mae for _, key in tables.COMPARED}
+
+    runs = {
+        f"{variant}-{seed}": {"groups": {"test": figures(mae)}}
+        for variant, seed, mae in (("backbone", 0, 4.0), ("backbone", 1, 5.0), ("tracegrad", 0, 3.0), ("tracegrad", 2, 9.0))
+    }
+    entry = {f"test {key}": {"mean": 4.5, "std": 0.71} for _, key in tables.COMPARED}
+    one_seed = {f"test {key}": {"mean": 3.0, "std": None} for _, key in tables.COMPARED}
+    result = {
+        "name": "mg",
+        "description": "graphene",
+        "training_structures": 34,
+        "test_structures": 12,
+        "epochs": 20,
+        "machine": "a processor",
+        "settings": ["limit=34"],
+        "summary": {
+            "backbone": {"seeds": 2, "parameters": 10, "cpu_seconds": 30.0, **entry},
+            "TraceGrad": {"seeds": 1, "parameters": 12, "cpu_seconds": 40.0, **one_seed},
+        },
+        "runs": runs,
+    }
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "comparison_mg.json").write_text(json.dumps(result))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
+    text = tables.comparison_tables()
+    assert "34 training and 12 test structures, 20 epochs; one core of a processor; limit=34" in text
+    assert "| backbone | 2 | 10 | 1.5 | 4.50 ± 0.71 |" in text
+    assert "| TraceGrad | 1 | 12 | 2 | 3.00 |" in text
+    assert text.endswith("* H MAE of TraceGrad / backbone, seed by seed: 0.75")  # only the seed that both have

@@ -1,0 +1,245 @@
+"""What TraceGrad gains on a prepared data set: variants of one configuration, equal epochs, several seeds.
+
+    python benchmarks/comparison.py training/configs/mg.yaml --epochs 60 [--seeds 0 1 2] [--variants backbone tracegrad ...]
+        [--set KEY=VALUE ...] [--work FOLDER] [--out FILE]
+
+The first six variants are trained on raw H, as in the paper, or standardized as they say; all with a one-cycle schedule, which ends
+within the epochs. --set has the last word over all variants. Stopped at any time, the same command goes on in the middle of
+a run; finished runs are not repeated. Several processes may share the work (other --seeds or --variants, the same --work).
+Writes benchmarks/results/comparison_NAME.json after every run; python training/write_tables.py puts it into training/README.md.
+"""
+
+import argparse
+import json
+import re
+from bisect import bisect_left
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure import describe_machine, write_result
+
+from ase_tracegrad.fit.config import TrainingConfig, load_config
+from ase_tracegrad.fit.dataset import content_hash
+from ase_tracegrad.fit.evaluate import evaluate_model, group_of
+from ase_tracegrad.fit.state import MAY_CHANGE, STATE_FILE
+from ase_tracegrad.fit.trainer import Trainer
+from ase_tracegrad.io.store import StoreReader
+from ase_tracegrad.nn.backbones import build_network
+from ase_tracegrad.nn.config import NetworkConfig, config_to_dict
+from ase_tracegrad.nn.network import count_parameters
+from ase_tracegrad.nn.predictor import Predictor
+
+RESULTS = Path(__file__).parent / "results"
+FINISHED = "result.json"
+POOLED = "test"  # all test structures but unperturbed primitive cells, which the literature's sets do not hold
+MEANS = ("mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "gap_error")
+LARGEST = ("cha_s", "cha_b", "band_max")
+SQUARES = ("band_rmse", "band_rmse_gauge")
+OFF = {
+    "network.tracegrad.nodes": False,
+    "network.tracegrad.edges": False,
+    "network.tracegrad.decoder": False,
+    "loss.trace_weight": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """settings: what is changed in the configuration; matched: widened to no fewer parameters than TraceGrad has."""
+
+    title: str
+    settings: dict
+    standardize: bool = False
+    matched: bool = False
+
+
+VARIANTS = {
+    "backbone": Variant("backbone", OFF),
+    "trace-loss": Variant("+ trace loss", {"network.tracegrad.gradient": False}),
+    "gradient": Variant("+ gradient", {"network.tracegrad.decoder": False, "loss.trace_weight": 0.0}),
+    "tracegrad": Variant("TraceGrad", {}),
+    "standardized": Variant("backbone, standardized", OFF, standardize=True),
+    "matched": Variant("backbone, matched parameters", OFF, matched=True),
+    "tracegrad-standardized": Variant("TraceGrad, standardized", {}, standardize=True),
+}
+
+
+def make_config(path: Path, name: str, seed: int, options) -> TrainingConfig:
+    """The file with the variant's settings, seed and length, and --set after all."""
+    variant = VARIANTS[name]
+    settings = {"schedule.kind": "one-cycle", "schedule.epochs": options.epochs, "validate_bands": 0}
+    settings |= {"validate_every": max(1, options.epochs // 10), "standardize": variant.standardize, "seed": seed}
+    settings |= {"out": str(options.work / f"{name}-{seed}"), "card.name": f"{variant.title}, seed {seed}"}
+    chosen = [f"{key}={json.dumps(value)}" for key, value in (settings | variant.settings).items()]
+    config = load_config(path, [*chosen, *options.settings])
+    if not variant.matched:
+        return config
+    target = load_config(path, options.settings).network
+    return replace(config, network=match_parameters(config.network, target, config.data))
+
+
+def match_parameters(config: NetworkConfig, target: NetworkConfig, data: str) -> NetworkConfig:
+    """``config`` with all channels times the smallest factor (in hundredths) that gives it as many parameters as ``target``."""
+    with StoreReader(data) as store:
+        basis = store.basis
+
+    def count(network: NetworkConfig) -> int:
+        return count_parameters(build_network(network, basis, sorted(basis.atoms)))
+
+    hundredths = range(100, 301)
+    enough = bisect_left(hundredths, count(target), key=lambda factor: count(widen(config, factor / 100)))
+    return widen(config, hundredths[enough] / 100)
+
+
+def widen(config: NetworkConfig, factor: float) -> NetworkConfig:
+    """All features of the backbone with ``factor`` times the channels."""
+    section = config.deeph_e3 if config.backbone == "deeph-e3" else config
+    wider = {
+        key: re.sub(r"(\d+)(?=x)", lambda m: str(round(int(m[1]) * factor)), getattr(section, key))
+        for key in ("hidden", "edge_last", "node_last")
+    }
+    if config.backbone == "deeph-e3":
+        return replace(config, deeph_e3=replace(config.deeph_e3, **wider))
+    return replace(config, **wider)
+
+
+def run(config: TrainingConfig, digest: str) -> dict:
+    """Train, or go on, and evaluate on the test split; figures in meV. A finished run is read, ValueError if it is another one."""
+    file = Path(config.out) / FINISHED
+    made_with = {key: value for key, value in config_to_dict(config).items() if key not in MAY_CHANGE} | {"data_sha256": digest}
+    if file.exists():
+        result = json.loads(file.read_text())
+        if result["made_with"] != made_with:
+            raise ValueError(f"{file} is of other settings or data: choose another --work, or delete that folder")
+        return result
+    with StoreReader(config.data) as store:
+        basis = store.basis
+        trainer = Trainer(config, basis, sorted(basis.atoms))
+        if (trainer.out / STATE_FILE).exists():
+            trainer.resume()
+        network = trainer.run()
+        samples = ((group_of(name, store.facts(name)), name, store[name]) for name in store.names if store.split(name) == "test")
+        errors = evaluate_model(Predictor(network, basis, card=None), samples)
+    result = {
+        "parameters": count_parameters(network),
+        "epochs": trainer.epoch,
+        "training_structures": len(trainer.data["train"]),
+        "cpu_seconds": trainer.seconds,
+        "groups": {POOLED: pool(errors["structures"])} | errors["groups"],
+        "made_with": made_with,
+    }
+    write_result(file, result)
+    return result
+
+
+def pool(structures: dict[str, dict]) -> dict[str, float]:
+    """Figures of all displaced test structures, each with the same weight."""
+    rows = [figures for figures in structures.values() if "primitive cell" not in figures["group"]]
+    if not rows:
+        raise ValueError("the test split holds no displaced structure")
+    figures = {key: float(np.mean([row[key] for row in rows])) for key in MEANS}
+    figures |= {key: float(max(row[key] for row in rows)) for key in LARGEST}
+    figures |= {key: float(np.sqrt(np.mean([row[key] ** 2 for row in rows]))) for key in SQUARES}
+    return figures | {"structures": len(rows)}
+
+
+def collect(work: Path) -> dict[str, dict]:
+    """The finished runs of a folder, '<variant>-<seed>', in the order of the variants."""
+    found = {file.parent.name: json.loads(file.read_text()) for file in work.glob(f"*/{FINISHED}")}
+    names = list(VARIANTS)
+    return dict(sorted(found.items(), key=lambda item: (names.index(variant_of(item[0])), int(item[0].rsplit("-", 1)[1]))))
+
+
+def variant_of(run_name: str) -> str:
+    """'tracegrad' of 'tracegrad-0'."""
+    return run_name.rsplit("-", 1)[0]
+
+
+def summarize(runs: dict[str, dict]) -> dict:
+    """Mean and standard deviation over the seeds, of every variant that has runs."""
+    summary = {}
+    for name in dict.fromkeys(map(variant_of, runs)):
+        rows = [result for run_name, result in runs.items() if variant_of(run_name) == name]
+        seconds = [row["cpu_seconds"] for row in rows]
+        entry = {"seeds": len(rows), "parameters": rows[0]["parameters"], "cpu_seconds": float(np.mean(seconds))}
+        for group in rows[0]["groups"]:
+            for key in (*MEANS, *LARGEST, *SQUARES):
+                values = [row["groups"][group][key] for row in rows]
+                std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+                entry[f"{group} {key}"] = {"mean": float(np.mean(values)), "std": std}
+        summary[VARIANTS[name].title] = entry
+    return summary
+
+
+def write(options, digest: str):
+    """All finished runs of the folder as json."""
+    runs = collect(options.work)
+    first = next(iter(runs.values()))
+    if len({(row["epochs"], row["training_structures"], row["made_with"]["data_sha256"]) for row in runs.values()}) > 1:
+        raise ValueError(f"{options.work} holds runs of different length or data: choose another --work")
+    result = {
+        "name": options.config.stem,
+        "description": load_config(options.config).card.description,
+        "epochs": first["epochs"],
+        "training_structures": first["training_structures"],
+        "test_structures": first["groups"][POOLED]["structures"],
+        "data_sha256": digest,
+        "settings": [setting for setting in options.settings if not setting.startswith("data=")],
+        **describe_machine("torch"),
+        "summary": summarize(runs),
+        "runs": runs,
+    }
+    write_result(options.out, result)
+    return result["summary"]
+
+
+def print_table(summary: dict):
+    """The headline figures, for people."""
+    print(f"{'variant':<30}{'seeds':>6}{'parameters':>12}{'CPU s':>8}{'H MAE':>18}{'cha_b':>18}{'bands, aligned':>20}  (meV)")
+    for title, entry in summary.items():
+        cells = (entry[f"{POOLED} {key}"] for key in ("mae_all", "cha_b", "band_rmse_gauge"))
+        text = "".join(
+            f"{cell['mean']:>10.3f}" + (f" ± {cell['std']:5.3f}" if cell["std"] is not None else 8 * " ") for cell in cells
+        )
+        print(f"{title:<30}{entry['seeds']:>6}{entry['parameters']:>12}{entry['cpu_seconds']:>8.0f}{text}", flush=True)
+
+
+def parse(arguments=None):
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. data=FILE")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--work", type=Path, default=None, help="folder of the runs; default: runs/comparison/NAME")
+    parser.add_argument("--out", type=Path, default=None, help="default: benchmarks/results/comparison_NAME.json")
+    options = parser.parse_args(arguments)
+    options.work = options.work or Path("runs/comparison") / options.config.stem
+    options.out = options.out or RESULTS / f"comparison_{options.config.stem}.json"
+    return options
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    configs = [make_config(options.config, name, seed, options) for seed in options.seeds for name in options.variants]
+    with StoreReader(configs[0].data) as store:
+        digest = content_hash(store)
+    diverged = []
+    for config in configs:
+        try:
+            run(config, digest)
+        except FloatingPointError as error:
+            diverged.append(f"{config.card.name}: {error}")
+        else:
+            print_table(write(options, digest))
+    if diverged:
+        raise SystemExit("\n".join(diverged))
+
+
+if __name__ == "__main__":
+    main()

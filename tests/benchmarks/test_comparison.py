@@ -1,0 +1,121 @@
+"""The comparison at its smallest size: one epoch on two-atom cells."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from ase_tracegrad.io.store import StoreWriter
+from ase_tracegrad.nn.backbones import build_network
+from ase_tracegrad.nn.config import DeepHE3Config, NetworkConfig, TraceGradConfig
+from ase_tracegrad.nn.network import count_parameters
+
+NETWORK = {
+    "cutoff": 3.0,
+    "message_cutoff": 2.6,
+    "n_blocks": 1,
+    "embedding": 8,
+    "n_radial": 8,
+    "radial_hidden": 8,
+    "hidden": "8x0e+4x1o+2x2e",
+    "edge_last": "8x0e+4x1o+2x1e+2x2e",
+    "node_last": "8x0e+4x1o+2x1e+2x2e",
+    "tracegrad": {"hidden": 8, "invariants": 6},
+}
+
+
+@pytest.fixture
+def comparison(load_benchmark):
+    return load_benchmark("comparison")
+
+
+@pytest.fixture
+def config(tmp_path, graphene_store):
+    data = tmp_path / "graphene.h5"
+    with StoreWriter(data) as store:
+        for name, split, group in (
+            ("a", "train", "displaced"),
+            ("b", "validation", "displaced"),
+            ("c", "test", "displaced"),
+            ("d", "test", "primitive cell"),
+        ):
+            sample = graphene_store["perfect" if group == "primitive cell" else "displaced"]
+            sample.info.update(split=split, group=group)
+            store.add(name, sample)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({"data": str(data), "out": "not used", "network": NETWORK}))
+    return path
+
+
+@pytest.fixture
+def command(comparison, config, tmp_path):
+    """command(*arguments) runs the script and returns the json it wrote."""
+
+    def run(*arguments):
+        out = tmp_path / "out.json"
+        comparison.main([str(config), "--epochs", "1", "--work", str(tmp_path / "work"), "--out", str(out), *arguments])
+        return json.loads(out.read_text())
+
+    return run
+
+
+def test_runs_are_kept_and_summarised(comparison, command, tmp_path, monkeypatch, capsys):
+    first = command("--variants", "tracegrad", "backbone")
+    assert list(first["runs"]) == ["backbone-0", "tracegrad-0"]
+    figures = first["runs"]["backbone-0"]["groups"]
+    assert set(figures) == {"test", "displaced", "primitive cell"}
+    assert figures["test"]["structures"] == 1  # without the primitive cell
+    assert figures["test"]["mae_all"] == figures["displaced"]["mae_all"]
+    assert figures["test"]["band_rmse"] == pytest.approx(figures["displaced"]["band_rmse"])
+    assert "TraceGrad" in capsys.readouterr().out
+
+    monkeypatch.setattr(comparison, "Trainer", lambda *_: pytest.fail("a finished run is repeated"))
+    assert command("--variants", "tracegrad")["runs"] == first["runs"]
+    with pytest.raises(ValueError, match="of other settings or data"):
+        command("--variants", "tracegrad", "--set", "loss.elements=mse")
+
+
+def test_mean_and_spread_over_seeds(comparison):
+    figures = dict.fromkeys((*comparison.MEANS, *comparison.LARGEST, *comparison.SQUARES), 1.0)
+    runs = {
+        f"tracegrad-{seed}": {"parameters": 5, "cpu_seconds": 2.0, "groups": {"test": figures | {"mae_all": mae, "structures": 1}}}
+        for seed, mae in ((0, 2.0), (1, 4.0))
+    }
+    ((title, entry),) = comparison.summarize(runs).items()
+    assert (title, entry["seeds"]) == ("TraceGrad", 2)
+    assert entry["test mae_all"] == {"mean": 3.0, "std": pytest.approx(2**0.5)}
+    assert "test structures" not in entry
+    assert comparison.summarize({"tracegrad-0": runs["tracegrad-0"]})["TraceGrad"]["test mae_all"]["std"] is None
+
+
+def test_what_the_variants_are(comparison, config, tmp_path):
+    options = comparison.parse([str(config), "--epochs", "20", "--set", "optimizer.learning_rate=1e-3"])
+    made = {name: comparison.make_config(config, name, 7, options) for name in comparison.VARIANTS}
+    parts = {name: (c.network.tracegrad.edges, c.network.tracegrad.gradient, c.loss.trace_weight > 0) for name, c in made.items()}
+    assert parts["tracegrad"] == parts["tracegrad-standardized"] == (True, True, True)
+    assert parts["trace-loss"] == (True, False, True)
+    assert parts["gradient"] == (True, True, False)
+    assert parts["backbone"] == parts["standardized"] == parts["matched"] == (False, True, False)
+    assert [name for name, c in made.items() if c.standardize] == ["standardized", "tracegrad-standardized"]
+    assert {(c.seed, c.schedule.epochs, c.validate_every, c.optimizer.learning_rate) for c in made.values()} == {(7, 20, 2, 1e-3)}
+
+
+@pytest.mark.parametrize("backbone", ["fast", "deeph-e3"])
+def test_matched_parameters(comparison, config, graphene_store, backbone):
+    with_blocks = comparison.load_config(config).network
+    if backbone == "deeph-e3":
+        small = DeepHE3Config(hidden="12x0e+6x1o+4x2e", filter_lmax=2, n_blocks=1, embedding=8, n_radial=8)
+        with_blocks = NetworkConfig(backbone=backbone, cutoff=3.0, deeph_e3=small, tracegrad=with_blocks.tracegrad)
+    without = replace(with_blocks, tracegrad=TraceGradConfig(nodes=False, edges=False, decoder=False))
+    basis = graphene_store["displaced"].basis
+    count = lambda network: count_parameters(build_network(network, basis, [6]))  # noqa: E731
+    matched = comparison.match_parameters(without, with_blocks, comparison.load_config(config).data)
+    assert count(without) < count(with_blocks) <= count(matched) < 1.3 * count(with_blocks)
+    assert matched.tracegrad == without.tracegrad
+
+
+def test_runs_of_different_length_do_not_mix(command):
+    command("--variants", "backbone")
+    with pytest.raises(ValueError, match="holds runs of different length or data"):
+        command("--variants", "gradient", "--epochs", "2")
