@@ -45,6 +45,11 @@ class GraphBatch:
         """Off-site pairs of all structures."""
         return len(self.receiver)
 
+    @property
+    def ends(self) -> Tensor:
+        """Receiver and sender of each pair, (E, 2)."""
+        return torch.stack([self.receiver, self.sender], dim=1)
+
     def to(self, device) -> "GraphBatch":
         """The same batch on another device."""
         moved: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}

@@ -11,7 +11,7 @@ Parity: an irrep is natural if p = (-1)^l and pseudo otherwise. The two componen
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
@@ -138,6 +138,19 @@ class Channels:
                 components[l] = [first, *components[l], second]
         return [torch.stack(parts, dim=1) for parts in components]
 
+    def pairs_of_views(self, orders: Sequence[Tensor], rows: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Equal parts of orders (E, 1 or 2, S, n_m) and of rows (E, 2l+1, S, c_l) in the edge frame, and their relative sign."""
+        for l, (start, natural, pseudo) in enumerate(zip(self.starts, self.natural, self.pseudo, strict=True)):
+            yield orders[0][..., start : start + natural + pseudo], rows[l][:, l : l + 1], 1
+            for m in range(1, l + 1):
+                first = start - self.starts[m]
+                middle, last = first + natural, first + natural + pseudo
+                if natural:
+                    yield orders[m][..., first:middle], rows[l][:, l - m : l + m + 1 : 2 * m, :, :natural], 1
+                if pseudo:
+                    yield orders[m][:, 0, :, middle:last], rows[l][:, l + m, :, natural:], 1
+                    yield orders[m][:, 1, :, middle:last], rows[l][:, l - m, :, natural:], -1
+
 
 class NodeAlgebra:
     """The three equivariant operations TraceGrad needs, on rows."""
@@ -172,27 +185,90 @@ class EdgeAlgebra(NodeAlgebra):
 
     def mix(self, orders: Orders, weights: Sequence[Tensor]) -> Orders:
         """Channel mixing: the tail of one block-diagonal matrix serves every order."""
-        by_degree = self._by_degree(weights)
-        matrix = torch.block_diag(*by_degree)
-        first = [0, 0]
-        mixed = []
-        for x, weight in zip(orders, by_degree, strict=True):
-            mixed.append(x @ matrix[first[0] :, first[1] :])
-            first = [first[0] + weight.shape[0], first[1] + weight.shape[1]]
-        return mixed
+        starts = [0] * len(orders), [0] * len(orders)
+        for (l, _, _), weight in zip(self.channels.groups, weights, strict=True):
+            for m in range(l + 1, len(orders)):
+                starts[0][m] += weight.shape[0]
+                starts[1][m] += weight.shape[1]
+        return list(_Mix.apply(list(zip(*starts, strict=True)), len(weights), *weights, *orders))
 
     def inner(self, a: Orders, b: Orders) -> Tensor:
         """sum_m a_m b_m per channel, (E, n)."""
-        total = a[0] * b[0]
-        for x, y in zip(a[1:], b[1:], strict=True):
-            product = (x * y).sum(1)
-            total = total + torch.nn.functional.pad(product, (total.shape[1] - product.shape[1], 0))
-        return total
+        return _Inner.apply(len(a), *a, *b)
 
     def scale(self, orders: Orders, factors: Tensor) -> Orders:
         """Multiply every channel by an invariant, factors (E, n)."""
-        n = factors.shape[1]
-        return [orders[0] * factors] + [x * factors[:, None, n - x.shape[2] :] for x in orders[1:]]
+        return list(_Scale.apply(factors, *orders))
+
+
+def inner_orders(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """sum_m a_m b_m per channel, (E, n); records nothing that autograd could follow."""
+    total = a[0] * b[0]
+    for x, y in zip(a[1:], b[1:], strict=True):
+        tail = total[:, total.shape[1] - x.shape[2] :]
+        for k in range(2):
+            tail.addcmul_(x[:, k], y[:, k])
+    return total
+
+
+def scale_orders(orders: Sequence[Tensor], factors: Tensor) -> Orders:
+    """Every channel times its factor (E, n)."""
+    n = factors.shape[1]
+    return [orders[0] * factors] + [x * factors[:, None, n - x.shape[2] :] for x in orders[1:]]
+
+
+class _Mix(torch.autograd.Function):
+    """Orders times the tails of one block-diagonal matrix; starts: (row, column) where the tail of each order begins."""
+
+    @staticmethod
+    def forward(ctx, starts: list[tuple[int, int]], n_weights: int, *tensors: Tensor):
+        ctx.starts, ctx.n_weights = starts, n_weights
+        ctx.save_for_backward(*tensors)
+        matrix = torch.block_diag(*tensors[:n_weights])
+        return tuple(x @ matrix[a:, b:] for x, (a, b) in zip(tensors[n_weights:], starts, strict=True))
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor):
+        weights, orders = ctx.saved_tensors[: ctx.n_weights], ctx.saved_tensors[ctx.n_weights :]
+        matrix = torch.block_diag(*weights)
+        of_matrix = torch.zeros_like(matrix)
+        of_orders = []
+        for x, gradient, (a, b) in zip(orders, gradients, ctx.starts, strict=True):
+            of_orders.append(gradient @ matrix[a:, b:].T)
+            of_matrix[a:, b:].addmm_(x.flatten(0, -2).T, gradient.flatten(0, -2))
+        of_weights, row, column = [], 0, 0
+        for weight in weights:
+            of_weights.append(of_matrix[row : row + weight.shape[0], column : column + weight.shape[1]])
+            row, column = row + weight.shape[0], column + weight.shape[1]
+        return None, None, *of_weights, *of_orders
+
+
+class _Inner(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, n: int, *tensors: Tensor):
+        ctx.save_for_backward(*tensors)
+        return inner_orders(tensors[:n], tensors[n:])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        n = len(ctx.saved_tensors) // 2
+        a, b = ctx.saved_tensors[:n], ctx.saved_tensors[n:]
+        return None, *scale_orders(b, gradient), *scale_orders(a, gradient)
+
+
+class _Scale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, factors: Tensor, *orders: Tensor):
+        ctx.save_for_backward(factors, *orders)
+        return tuple(scale_orders(orders, factors))
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor):
+        factors, *orders = ctx.saved_tensors
+        of_factors = inner_orders(gradients, orders)
+        if len(factors) == 1:
+            of_factors = of_factors.sum(0, keepdim=True)
+        return of_factors, *scale_orders(gradients, factors)
 
 
 class NodeLinear(nn.Module):

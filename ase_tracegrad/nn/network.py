@@ -15,7 +15,8 @@ from .batch import GraphBatch
 from .config import NetworkConfig
 from .coupling import CommonShells
 from .energy_zero import EnergyZero
-from .interaction import EdgeUpdate, NodeUpdate, ScalarDecoder, rotate_into_frames
+from .frames import rotate_into_frames
+from .interaction import EdgeUpdate, NodeUpdate, ScalarDecoder
 from .irreps import Channels, NodeLinear, Rows
 from .o2 import O2Linear
 from .radial import gaussian_basis
@@ -83,7 +84,7 @@ class HamiltonianNetwork(nn.Module):
 
     def _build_backbone(self, config: NetworkConfig, n_elements: int):
         hidden, edge_last, node_last = Channels(config.hidden), Channels(config.edge_last), Channels(config.node_last)
-        node = edge = Channels(f"{config.embedding}x0e")
+        node = edge = self.embedded = Channels(f"{config.embedding}x0e")
         self.atom_embedding = nn.Embedding(n_elements, config.embedding)
         self.pair_embedding = nn.Embedding(n_elements**2, config.embedding)
         self.blocks = nn.ModuleList()
@@ -121,15 +122,15 @@ class HamiltonianNetwork(nn.Module):
         pair_type = batch.species[batch.receiver] * len(self.elements) + batch.species[batch.sender]
         x = [self.atom_embedding(batch.species)[:, None]]
         e = [gaussian_basis(batch.distance, 0.8, self.config.cutoff, self.config.embedding) + self.pair_embedding(pair_type)]
-        x_receiver, x_sender = ([x[0][:, 0].index_select(0, index)] for index in (batch.receiver, batch.sender))
+        ends = rotate_into_frames(x, batch.ends, batch.rotations, self.embedded)
         node_invariants, edge_invariants = [], []
         for block in self.blocks:
-            x, x_receiver, x_sender, e, z_node, z_edge = block(x, x_receiver, x_sender, e, radial, batch, invariants)
+            x, ends, e, z_node, z_edge = block(x, ends, e, radial, batch, invariants)
             node_invariants.append(z_node)
             edge_invariants.append(z_edge)
         scalars = x[0][:, 0, : self.node_scalars]
         if self.final_node_update is not None:
-            x = self.final_node_update(x, x_receiver, x_sender, e, radial, batch)
+            x = self.final_node_update(x, ends, e, radial, batch)
         offsite, onsite = self.shells.channels.to_rows(self.offsite_head([e])[0]), self.onsite_head(x)
         if not invariants:
             return Features(offsite, onsite, scalars)
@@ -152,18 +153,17 @@ class InteractionBlock(nn.Module):
         self.node_tracegrad = TraceGradBlock(node_out, "node", **options) if c.nodes else None
         self.edge_tracegrad = TraceGradBlock(edge_out, "edge", **options) if c.edges else None
 
-    def forward(self, x, x_receiver, x_sender, e, radial: Tensor, batch: GraphBatch, invariants: bool):
+    def forward(self, x, ends, e, radial: Tensor, batch: GraphBatch, invariants: bool):
         z_node = z_edge = None
-        x = self.node_update(x, x_receiver, x_sender, e, radial, batch)
+        x = self.node_update(x, ends, e, radial, batch)
         if self.node_tracegrad is not None:
             x, z_node = self.node_tracegrad(x, invariants=invariants)
         # Rotated once; the next node update uses the same frames.
-        x_receiver = rotate_into_frames(x, batch.receiver, batch.rotations, self.node_out)
-        x_sender = rotate_into_frames(x, batch.sender, batch.rotations, self.node_out)
-        e = self.edge_update(x_receiver, x_sender, e, radial)
+        ends = rotate_into_frames(x, batch.ends, batch.rotations, self.node_out)
+        e = self.edge_update(ends, e, radial)
         if self.edge_tracegrad is not None:
             e, z_edge = self.edge_tracegrad(e, invariants=invariants)
-        return x, x_receiver, x_sender, e, z_node, z_edge
+        return x, ends, e, z_node, z_edge
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -7,6 +7,7 @@ parities and both components share one real matrix; for m = 0 natural and pseudo
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +22,9 @@ class O2Linear(nn.Module):
     forward returns (orders, extra) with extra (E, gates); gates are appended to the natural m = 0 output.
     """
 
-    natural_index: Tensor
-    pseudo_index: Tensor
-    merge_index: Tensor
-
     def __init__(self, inputs: Sequence[Channels], channels_out: Channels, gates: int = 0):
         super().__init__()
         self.inputs, self.channels_out, self.gates = list(inputs), channels_out, gates
-        self.has_pseudo_in = any(any(c.pseudo) for c in inputs)
-        self.has_pseudo_out = bool(channels_out.pseudo_index)
         natural_in = sum(len(c.natural_index) for c in inputs)
         pseudo_in = sum(len(c.pseudo_index) for c in inputs)
         natural_out, pseudo_out = len(channels_out.natural_index) + gates, len(channels_out.pseudo_index)
@@ -40,45 +35,129 @@ class O2Linear(nn.Module):
         self.weights = nn.ParameterList(
             _linear_weight(sum(c.tail(m) for c in inputs), channels_out.tail(m)) for m in range(1, self.mmax + 1)
         )
-        # The positions of natural channels in the concatenated input, and the order that merges the outputs.
-        natural, pseudo, first = [], [], 0
-        for c in inputs:
-            natural += [first + k for k in c.natural_index]
-            pseudo += [first + k for k in c.pseudo_index]
-            first += c.total
-        merged = channels_out.natural_index + channels_out.pseudo_index
-        for name, index in (
-            ("natural", natural),
-            ("pseudo", pseudo),
-            ("merge", sorted(range(len(merged)), key=merged.__getitem__)),
-        ):
-            self.register_buffer(f"{name}_index", torch.tensor(index, dtype=torch.long), persistent=False)
 
-    def forward(self, features: Sequence[Orders]) -> tuple[Orders, Tensor]:
-        centre, extra = self._zero_order(torch.cat([f[0] for f in features], dim=1))
-        out = [centre]
-        for m in range(1, self.channels_out.lmax + 1):
-            if m <= self.mmax:
-                parts = [f[m] for f in features if len(f) > m]
-                x = torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
-                out.append(x @ self.weights[m - 1])
-            else:
-                out.append(centre.new_zeros(len(centre), 2, self.channels_out.tail(m)))
+    def forward(self, features: Sequence[Orders], n_pairs: int | None = None) -> tuple[Orders, Tensor]:
+        """features: one for each of ``inputs``; if fewer, the first of them holds several joined atoms, see frames.py.
+        n_pairs: use the first pairs only."""
+        joined = len(self.inputs) - len(features) + 1
+        layouts = [self.inputs[:joined], *([c] for c in self.inputs[joined:])]
+        plan = _Plan(layouts, self.channels_out, self.gates, self.mmax, len(features[0][0]) if n_pairs is None else n_pairs)
+        flat = [order for feature, layout in zip(features, layouts, strict=True) for order in feature[: plan.orders_of(layout)]]
+        extra, *out = _Product.apply(plan, self.bias, self.weight_natural, self.weight_pseudo, *self.weights, *flat)
         return out, extra
 
-    def _zero_order(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        natural = (x.index_select(1, self.natural_index) if self.has_pseudo_in else x) @ self.weight_natural
-        n = natural.shape[1] - self.gates
-        natural, extra = natural[:, :n], natural[:, n:] + self.bias[self.channels_out.scalars :]
-        scalars = self.channels_out.scalars
-        natural = torch.cat([natural[:, :scalars] + self.bias[:scalars], natural[:, scalars:]], dim=1)
-        if not self.has_pseudo_out:
-            return natural, extra
-        if self.has_pseudo_in:
-            pseudo = x.index_select(1, self.pseudo_index) @ self.weight_pseudo
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is multiplied with what: layouts of each feature (several if atoms are joined), mmax: highest order of a product."""
+
+    layouts: list[list[Channels]]
+    out: Channels
+    gates: int
+    mmax: int
+    n_pairs: int
+
+    def orders_of(self, layout: list[Channels]) -> int:
+        """Orders of a feature that enter."""
+        return min(layout[0].lmax, self.mmax) + 1
+
+    def part(self, flat: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Matrices side by side: of the natural m = 0 channels, the pseudo ones, and every m > 0."""
+        matrices: list[list[Tensor]] = [[] for _ in range(self.mmax + 2)]
+        orders = iter(flat)
+        for layout in self.layouts:
+            natural, pseudo = _split_parities(next(orders)[: self.n_pairs], layout)
+            matrices[0].append(natural)
+            matrices[1].append(pseudo)
+            for m in range(1, self.orders_of(layout)):
+                matrices[m + 1].append(next(orders)[: self.n_pairs].flatten(0, 1))
+        return matrices
+
+    def join(self, matrices: Sequence[Sequence[Tensor]], n_all: int) -> list[Tensor]:
+        """The reverse of ``part``, with zeros for the other pairs."""
+        parts = [iter(matrix) for matrix in matrices]
+        flat = []
+        for layout in self.layouts:
+            flat.append(_join_parities(next(parts[0]), next(parts[1]), layout))
+            flat += [next(parts[m + 1]).unflatten(0, (self.n_pairs, 2)) for m in range(1, self.orders_of(layout))]
+        if n_all == self.n_pairs:
+            return flat
+        return [torch.cat([x, x.new_zeros(n_all - self.n_pairs, *x.shape[1:])]) for x in flat]
+
+
+class _Product(torch.autograd.Function):
+    """(extra, orders) from a plan, the bias, a matrix for each item of ``_Plan.part``, and the orders of the features."""
+
+    @staticmethod
+    def forward(ctx, plan: _Plan, bias: Tensor, *tensors: Tensor):
+        weights, flat = tensors[: plan.mmax + 2], tensors[plan.mmax + 2 :]
+        ctx.plan = plan
+        ctx.save_for_backward(*tensors)
+        parts = plan.part(flat)
+        scalars, natural_out = plan.out.scalars, weights[0].shape[1] - plan.gates
+        padded = torch.cat([bias[:scalars], bias.new_zeros(natural_out - scalars), bias[scalars:]])
+        natural, extra = _multiply(parts[0], weights[0], padded).split([natural_out, plan.gates], dim=1)
+        out = [_join_parities(natural, _multiply(parts[1], weights[1]), [plan.out])]
+        out += [
+            _multiply(part, weight).unflatten(0, (plan.n_pairs, 2)) for part, weight in zip(parts[2:], weights[2:], strict=True)
+        ]
+        for m in range(plan.mmax + 1, plan.out.lmax + 1):
+            out.append(natural.new_zeros(len(natural), 2, plan.out.tail(m)))
+        return extra, *out
+
+    @staticmethod
+    def backward(ctx, extra: Tensor, *gradients: Tensor):
+        plan = ctx.plan
+        weights, flat = ctx.saved_tensors[: plan.mmax + 2], ctx.saved_tensors[plan.mmax + 2 :]
+        natural, pseudo = _split_parities(gradients[0], [plan.out])
+        natural = torch.cat([natural, extra], dim=1)
+        total = natural.sum(0)
+        bias = torch.cat([total[: plan.out.scalars], total[len(total) - plan.gates :]])
+        products = [natural, pseudo, *(g.flatten(0, 1) for g in gradients[1 : plan.mmax + 1])]
+        of_parts, of_weights = [], []
+        for part, weight, gradient in zip(plan.part(flat), weights, products, strict=True):
+            of_weight, first, of_part = torch.empty_like(weight), 0, []
+            for x in part:
+                rows = slice(first, first + x.shape[1])
+                of_weight[rows].addmm_(x.T, gradient, beta=0)
+                of_part.append(gradient @ weight[rows].T)
+                first = rows.stop
+            of_weights.append(of_weight)
+            of_parts.append(of_part)
+        return None, bias, *of_weights, *plan.join(of_parts, len(flat[0]))
+
+
+def _multiply(parts: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Concatenation of the parts @ weight + bias, without the concatenation."""
+    product, first = bias, 0
+    for x in parts:
+        rows = weight[first : first + x.shape[1]]
+        if product is None:
+            product = x @ rows
+        elif product is bias:
+            product = torch.addmm(bias, x, rows)
         else:
-            pseudo = x.new_zeros(len(x), self.weight_pseudo.shape[1])
-        return torch.cat([natural, pseudo], dim=1).index_select(1, self.merge_index), extra
+            product.addmm_(x, rows)
+        first += x.shape[1]
+    assert product is not None
+    return product
+
+
+def _split_parities(x: Tensor, layout: Sequence[Channels]) -> tuple[Tensor, Tensor]:
+    """Natural and pseudo channels of m = 0."""
+    if not any(any(c.pseudo) for c in layout):
+        return x, x[:, :0]
+    parts = x.split([count for c in layout for both in zip(c.natural, c.pseudo, strict=True) for count in both], dim=1)
+    return torch.cat(parts[::2], dim=1), torch.cat(parts[1::2], dim=1)
+
+
+def _join_parities(natural: Tensor, pseudo: Tensor, layout: Sequence[Channels]) -> Tensor:
+    """The reverse of _split_parities."""
+    if not pseudo.shape[1]:
+        return natural
+    first = natural.split([count for c in layout for count in c.natural], dim=1)
+    second = pseudo.split([count for c in layout for count in c.pseudo], dim=1)
+    return torch.cat([part for both in zip(first, second, strict=True) for part in both], dim=1)
 
 
 def _linear_weight(n_in: int, n_out: int) -> nn.Parameter:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .batch import GraphBatch
-from .interaction import rotate_into_frames, rotate_out_of_frames
+from .frames import rotate_into_frames
+from .interaction import rotate_out_of_frames
 from .irreps import Channels, Orders, Rows
 
 

@@ -247,6 +247,7 @@ def test_gradients_equal_finite_differences(light_predictor, hydrocarbon):
     assert (values[0] - values[1]) / (2 * h) == pytest.approx(float(expected), rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own tracing does it
 @pytest.mark.parametrize("numbers", [[6, 6], [6, 1]])
 def test_torch_compile_takes_the_network_as_one_graph(numbers):
     """fullgraph=True fails on any graph break. The eager
