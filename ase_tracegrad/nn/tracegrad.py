@@ -88,19 +88,26 @@ class TraceGradBlock(nn.Module):
         right = list(self.right)
         a, b = self._left(f), self.algebra.mix(f, right)
         u = self.algebra.inner(a, b) * self.norms
-        if not self.gradient:
+        if self.step is None:
             return f, self.mlp(u)
         z, g = self.mlp.with_gradient(u, value=invariants)
         g = g * self.norms
-        v_left = self._left(self.algebra.scale(b, g), transpose=True)
-        v_right = self.algebra.mix(self.algebra.scale(a, g), [w.T for w in right])
-        return self._add(f, [x + y for x, y in zip(v_left, v_right, strict=True)]), z
-
-    def _left(self, f, transpose: bool = False):
-        """A f or A^T f; the identity unless a rank was asked for."""
         if self.left is None:
-            return f
-        return self.algebra.mix(f, [w.T for w in self.left] if transpose else list(self.left))
+            v_left = self.algebra.scale(b, g * self.step)
+        else:
+            v_left = self.algebra.mix(self.algebra.scale(b, g), self._transposed(self.left))
+        v_right = self.algebra.mix(self.algebra.scale(a, g), self._transposed(right))
+        return [x + y + w for x, y, w in zip(f, v_left, v_right, strict=True)], z
+
+    def _left(self, f):
+        """A f; the identity unless a rank was asked for."""
+        return f if self.left is None else self.algebra.mix(f, list(self.left))
+
+    def _transposed(self, weights) -> list[Tensor]:
+        """A^T of every group, with the steps of the channels it leads to."""
+        assert self.step is not None
+        steps = self.step.split([c for _, _, c in self.channels.groups])
+        return [weight.T * step for weight, step in zip(weights, steps, strict=True)]
 
     def _forward_full(self, f, invariants: bool):
         """All channel pairs: u_(cc') = <f_c, f_c'> / sqrt(2l+1); v = (G + G^T) f."""
