@@ -12,7 +12,7 @@ def gaussian_basis(distance: Tensor, start: float, stop: float, n: int) -> Tenso
     exponent = -0.5 * ((distance[:, None] - centres) * ((n - 1) / (stop - start))) ** 2
     # Tails would be subnormal numbers, with which a CPU multiplies matrices up to 30 times slower.
     floor = math.sqrt(torch.finfo(distance.dtype).tiny)
-    return torch.exp(exponent.clamp_min(math.log(floor))) - floor
+    return torch.nn.functional.threshold(torch.exp(exponent.clamp_min(math.log(floor))), 2 * floor, 0.0)
 
 
 def polynomial_envelope(distance: Tensor, cutoff: float | Tensor, width: float) -> Tensor:
