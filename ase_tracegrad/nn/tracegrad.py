@@ -37,8 +37,8 @@ class InvariantMLP(nn.Module):
         b = self.second(silu(a_hat))
         b_hat = _normalize(b)
         z = self.last(silu(b_hat)) if value else None
-        g_b = _normalize_backward(self.last.weight.sum(0) * _silu_derivative(b_hat), b, b_hat)
-        g_a = _normalize_backward((g_b @ self.second.weight) * _silu_derivative(a_hat), a, a_hat)
+        g_b = _NormalizeBackward.apply(self.last.weight.sum(0) * _silu_derivative(b_hat), b)
+        g_a = _NormalizeBackward.apply((g_b @ self.second.weight) * _silu_derivative(a_hat), a)
         return z, g_a @ self.first.weight
 
 
@@ -148,12 +148,28 @@ def _normalize(x: Tensor) -> Tensor:
     return layer_norm(x, x.shape[-1:], eps=_EPSILON)
 
 
-def _normalize_backward(gradient: Tensor, x: Tensor, x_hat: Tensor) -> Tensor:
-    """Vector-Jacobian product of _normalize."""
-    # Not x.var(): it warns when there are no pairs.
-    inverse = ((x - x.mean(-1, keepdim=True)).square().mean(-1, keepdim=True) + _EPSILON).rsqrt()
-    centred = gradient - gradient.mean(-1, keepdim=True) - x_hat * (gradient * x_hat).mean(-1, keepdim=True)
-    return centred * inverse
+class _NormalizeBackward(torch.autograd.Function):
+    """(gradient, x) -> J gradient with J = d _normalize(x) / dx = s (1 - mean - h h^T / n), h = _normalize(x); J is symmetric."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor, x: Tensor) -> Tensor:
+        h, mean, s = torch.native_layer_norm(x, x.shape[-1:], None, None, _EPSILON)
+        out = _apply_jacobian(gradient, x, mean, s)
+        ctx.save_for_backward(gradient, x, h, mean, s, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, w: Tensor):
+        gradient, x, h, mean, s, out = ctx.saved_tensors
+        # Through h, and through the factor s, whose derivative is - s^2 h / n.
+        of_h = w * (gradient * h).mean(-1, keepdim=True) + gradient * (w * h).mean(-1, keepdim=True)
+        through_h = _apply_jacobian(of_h * -s, x, mean, s)
+        return _apply_jacobian(w, x, mean, s), through_h - h * (s * (w * out).mean(-1, keepdim=True))
+
+
+def _apply_jacobian(gradient: Tensor, x: Tensor, mean: Tensor, s: Tensor) -> Tensor:
+    only_x = [True, False, False]
+    return torch.ops.aten.native_layer_norm_backward(gradient, x, x.shape[-1:], mean, s, None, None, only_x)[0]
 
 
 def _silu_derivative(x: Tensor) -> Tensor:
