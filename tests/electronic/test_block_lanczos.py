@@ -42,6 +42,22 @@ def test_no_state_of_a_degenerate_level_is_missed(multiplicity):
     assert np.abs(energies[:-multiplicity] + 1.0).max() < 1e-9
 
 
+def test_a_start_that_lacks_the_nearest_state():
+    """The start has no part along it, exactly, and neither has what follows from the start; the look for missed states has."""
+    levels = np.linspace(0.1, 20, 120)
+    calls = []
+
+    def solve(right: np.ndarray) -> np.ndarray:
+        calls.append(right.shape)
+        solution = right / levels[:, None]
+        if len(calls) == 1:
+            solution[0] = 0
+        return solution
+
+    energies, _ = find_nearest_states(csc_array(np.diag(levels)), csc_array(np.eye(120)), solve, 0.0, 6)
+    assert np.abs(np.sort(energies) - levels[:6]).max() < 1e-9
+
+
 @pytest.mark.parametrize("n", [3, BLOCK, BLOCK + 1, 40])
 def test_all_of_a_small_matrix(n):
     levels = np.linspace(-1, 2, n)
@@ -55,5 +71,5 @@ def test_one_level_alone():
 
 def test_too_few_steps_are_said(monkeypatch):
     monkeypatch.setattr(block_lanczos, "MAX_STEPS", 2)
-    with pytest.raises(NoConvergenceError, match="of 30 states .* were found in 2 steps"):
+    with pytest.raises(NoConvergenceError, match=r"of 30 states .* were found in 2 steps"):
         nearest(np.random.default_rng(0).uniform(-10, 10, 300), 0.3, 30)
