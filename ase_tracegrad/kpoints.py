@@ -113,7 +113,7 @@ def _check_size(size) -> tuple[int, int, int]:
     size = np.asarray(size)
     if size.shape != (3,) or not np.issubdtype(size.dtype, np.integer) or (size < 1).any():
         raise InputError(f"kpts: a mesh needs three positive integers, found {size.tolist()}")
-    return tuple(int(n) for n in size)
+    return int(size[0]), int(size[1]), int(size[2])
 
 
 def _mesh(size, offsets=None) -> KPoints:
