@@ -99,7 +99,7 @@ def test_fermi_level_of_overlapping_bands_lies_between_their_edges(overlapping, 
 @needs_embedded
 @pytest.mark.filterwarnings("ignore::ase_tracegrad.batching.OutOfDomainWarning")
 def test_ghost_states_are_reported_once_per_structure():
-    atoms = graphene(a=0.9 * 2.46, vacuum=5.0)
+    atoms = graphene(a=0.8 * 2.46, vacuum=5.0)
     atoms.calc = TraceGradCalculator(EMBEDDED)
     with pytest.warns(GhostStateWarning, match="no orbital lies below"):
         assert atoms.calc.band_structure("GMKG", 20, progress=False).energies.min() < -100

@@ -11,6 +11,7 @@ from scipy.sparse import csc_array
 from ..basis import OrbitalLayout
 from ..blocks import BlockMatrix
 from .bloch import BlochSum
+from .block_lanczos import BLOCK, count_columns
 from .dense import TorchLibrary, solve_chunk
 from .mkl import require_mkl
 from .nearest import solve_nearest
@@ -20,8 +21,6 @@ from .window import open_factorizer, solve_around
 
 DENSE_SIZE = 320  # orbitals
 LATTICE, PER_SITE, MEASURED_STATES = 9, 8, 10  # sites along both axes, orbitals on each, of the sparse matrix that is measured
-# Steps of the Lanczos iteration for n states: one and a half bases of 2 n + 1 vectors, as scipy's eigsh chooses them.
-STEPS = 1.5
 # Seconds per N^3 and per k-point that no machine exceeds by much: what is shorter by them is not measured first.
 GENEROUS = 2e-9, 1e-5
 WORTH_SAYING = 2.0  # seconds
@@ -77,7 +76,7 @@ def estimate_window(sums: BlochSum, n_kpts: int, n_states: int, library: str) ->
     stored, multiplications, elements = count_factor(sums.hamiltonian, sums.overlap)
     per_multiplication, per_step = measure_window(library)
     seconds = n_kpts * (multiplications * per_multiplication + _count_steps(n_states) * (stored + elements) * per_step)
-    return Estimate("window", seconds, 24.0 * stored + 16.0 * sums.n_orbitals * 4 * n_states)
+    return Estimate("window", seconds, 24.0 * stored + 32.0 * sums.n_orbitals * count_columns(sums.n_orbitals, n_states))
 
 
 def count_factor(hamiltonian: BlockMatrix, overlap: BlockMatrix | None) -> tuple[float, float, float]:
@@ -128,7 +127,7 @@ def measure_chunk(route: str, n: int, count: int, real: bool, vectors: bool) -> 
 
 @cache
 def measure_window(library: str) -> tuple[float, float]:
-    """Seconds per multiplication of the factorization, and of a Lanczos step per number in factor and matrix."""
+    """Seconds per multiplication of the factorization, and of a Lanczos column per number in factor and matrix."""
     (h, s), (stored, multiplications, elements) = _lattice()
     with open_factorizer(library) as (factorize, _):
         factors = factorize(h, s, 0.1)
@@ -138,7 +137,8 @@ def measure_window(library: str) -> tuple[float, float]:
 
 
 def _count_steps(n_states: int) -> float:
-    return STEPS * max(2 * n_states + 1, 20)
+    """Columns that block_lanczos needs, up to a factor."""
+    return n_states + BLOCK
 
 
 def _lattice() -> tuple[tuple[csc_array, csc_array], tuple[float, float, float]]:

@@ -92,10 +92,11 @@ class Mkl:
         self._call("trtrs", vectors, b"L", _adjoint(vectors), b"N", n, count, factor, n, vectors, n)
 
     def call_pardiso(self, handle, numbers: tuple, arrays: tuple, settings, right, solution) -> int:
-        """One phase of PARDISO for one right side; the return code. See pardiso.Pardiso, which knows the arguments."""
+        """One phase of PARDISO for right sides (b, N) or one (N,); the return code. pardiso.Pardiso knows the arguments."""
         info, none = ctypes.c_int32(0), ctypes.c_void_p(None)
         sides = [none if side is None else side for side in (right, solution)]
-        arguments = [handle, *numbers, *arrays, none, 1, settings, 0, *sides]
+        n_sides = 1 if right is None or right.ndim == 1 else len(right)
+        arguments = [handle, *numbers, *arrays, none, n_sides, settings, 0, *sides]
         self._library.pardiso(*[_pass(argument) for argument in arguments], ctypes.byref(info))
         return info.value
 

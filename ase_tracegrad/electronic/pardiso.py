@@ -56,13 +56,13 @@ class Pardiso:
         self._call(FACTORIZE, upper)
 
     def solve(self, right: np.ndarray) -> np.ndarray:
-        """A^-1 right for one vector (N,), A the matrix factorized last."""
+        """A^-1 right for columns (N, b) or one vector (N,), A the matrix factorized last."""
         if self._matrix is None:
             raise MklError("nothing was factorized yet: call factorize first")
-        right = np.array(right, dtype=complex).ravel()
-        solution = np.empty_like(right)
-        self._call(SOLVE, self._matrix, right, solution)
-        return solution
+        sides = np.array(right.T, dtype=complex, order="C")  # one side after the other
+        solution = np.empty_like(sides)
+        self._call(SOLVE, self._matrix, sides, solution)
+        return solution.T
 
     def _call(self, phase: int, matrix: csr_array, right: np.ndarray | None = None, solution: np.ndarray | None = None):
         arrays = (matrix.data, matrix.indptr, matrix.indices)

@@ -6,29 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array, csc_array, csr_array, triu
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh, splu
+from scipy.sparse.linalg import splu
 from tqdm.auto import tqdm
 
 from ..blocks import BlockMatrix
 from .bloch import BlochSum, check_kpts
+from .block_lanczos import NoConvergenceError, find_nearest_states
 from .mkl import find_mkl, require_mkl
 from .pardiso import Pardiso
 from .resources import THIS_MACHINE, Machine
 
 # The shift is moved by this much if it hits an eigenvalue, eV.
 NUDGE = 1e-4
-# States that a search for missed ones asks for; how well the vector of the look that decides about it must be known, and
-# how much larger than that of the farthest state its 1 / (E - center), whose error is the square, must be to count.
-LOOK_FOR, PROBE, NEARER = 4, 1e-5, 1e-7
-# Vectors whose norm less what the others have of it is smaller say nothing new: they are searched for again.
-INDEPENDENT = 1e-4
 
 
 class WindowError(RuntimeError):
     """The iteration did not find the states asked for."""
 
 
-# (h, s, center) -> the map x -> (H - shift S)^-1 x, and the shift: the center, or next to it where that is an eigenvalue.
+# (h, s, center) -> the map of columns x -> (H - shift S)^-1 x, and the shift: the center, or next to it if that is a level.
 Factorize = Callable[[csc_array, csc_array, float], tuple[Callable[[np.ndarray], np.ndarray], float]]
 
 
@@ -58,7 +54,7 @@ def solve_window(
 ) -> Window:
     """The ``n_states`` states nearest to ``center`` (eV) at kpts (K, 3), without any dense matrix.
 
-    Lanczos iteration on (H - center S)^-1, factorized by PARDISO of MKL where it is installed, else by SuperLU; see
+    Block Lanczos iteration on (H - center S)^-1, factorized by PARDISO of MKL where it is installed, else by SuperLU; see
     machine. Pays for large systems, more so for slabs and chains than for bulk; states.solve_states chooses between
     this and solve_bands. Raises BlochError as solve_bands does, ValueError for more states than the matrix has,
     WindowError if the iteration fails, MklNotInstalledError.
@@ -103,78 +99,14 @@ def check_window(n_orbitals: int, center: float, n_states: int):
 
 
 def solve_around(h: csc_array, s: csc_array, center: float, n_states: int, factorize: Factorize):
-    """Energies (n,) and coefficients (N, n) at one k-point.
-
-    Lanczos iteration from one vector finds a degenerate level once; its other states come in by rounding, and late. So
-    it is repeated among the states that are orthogonal to those found, until it finds none that is nearer.
-    """
+    """Energies (n,), ascending, and coefficients (N, n) at one k-point."""
     solve, shift = factorize(h, s, center)
-    # A fixed start makes the result reproducible; it must not be orthogonal to any state, so it is random.
-    rng = np.random.default_rng(0)
-    vectors = np.zeros((h.shape[0], 0), dtype=complex)
-    wanted = n_states
-    while True:
-        rest = _without(solve, s @ vectors, vectors)
-        vectors = np.hstack([vectors, _search(h, s, shift, rest, rng, wanted, n_states)])
-        found, states = _diagonalize_among(h, s, vectors)
-        nearest = np.argsort(np.abs(found - center), kind="stable")[:n_states]
-        energies, vectors = found[nearest], states[:, nearest]
-        rest = _without(solve, s @ vectors, vectors)
-        if len(energies) == n_states and not _is_any_nearer(h, s, shift, rest, rng, np.abs(energies - shift).max()):
-            order = np.argsort(energies)
-            return energies[order], vectors[:, order]
-        wanted = min(LOOK_FOR, h.shape[0] - n_states)
-
-
-def _is_any_nearer(h, s, shift: float, solve: Callable[[np.ndarray], np.ndarray], rng, distance: float) -> bool:
-    """Whether one of the states that the map ``solve`` does not leave out lies within ``distance`` (eV) of ``shift``.
-
-    A state just as far away as the farthest one found is its partner in a level that the window cuts.
-    """
     try:
-        return 1 / np.abs(_iterate(h, s, shift, solve, rng, 1, 20, PROBE)[0][0] - shift) > (1 + NEARER) / distance
-    except ArpackNoConvergence:
-        # What is left lies so dense and so far off that no state stands out.
-        return False
-
-
-def _without(solve: Callable[[np.ndarray], np.ndarray], weighted: np.ndarray, vectors: np.ndarray):
-    """The map ``solve`` less its parts along ``vectors`` (N, n); weighted: S vectors."""
-
-    def solve_rest(right: np.ndarray) -> np.ndarray:
-        solution = solve(right)
-        return solution - vectors @ (weighted.conj().T @ solution)
-
-    return solve_rest
-
-
-def _search(h, s, shift: float, solve: Callable[[np.ndarray], np.ndarray], rng, wanted: int, n_states: int) -> np.ndarray:
-    """Vectors (N, wanted) of the states nearest to ``shift`` among those that the map ``solve`` does not leave out."""
-    try:
-        return _iterate(h, s, shift, solve, rng, wanted, max(2 * wanted + 1, n_states, 20), 1e-10)[1]
-    except ArpackNoConvergence as error:
-        raise WindowError(f"only {len(error.eigenvalues)} of {wanted} states around {shift} eV converged: ask for fewer") from None
-
-
-def _iterate(h, s, shift: float, solve: Callable[[np.ndarray], np.ndarray], rng, wanted: int, basis: int, tolerance: float):
-    """Energies (wanted,) and vectors (N, wanted), known to ``tolerance`` of 1 / (E - shift)."""
-    inverse = LinearOperator(h.shape, matvec=solve, dtype=complex)
-    # The start goes through the map first, which takes it to the states that are left.
-    start = solve(rng.normal(size=h.shape[0]).astype(complex))
-    return eigsh(h, k=wanted, M=s, sigma=shift, OPinv=inverse, v0=start, ncv=min(basis, h.shape[0]), tol=tolerance)
-
-
-def _diagonalize_among(h: csc_array, s: csc_array, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Energies (n,) and orthonormal states (N, n), c^+ S c = 1, in the space of ``vectors``, which need not be orthogonal.
-
-    The complex iteration of ARPACK takes no matrix for Hermitian, so that vectors of one level come at any angle.
-    """
-    vectors = vectors / np.sqrt(np.einsum("in,in->n", vectors.conj(), s @ vectors).real)
-    weights, modes = np.linalg.eigh(vectors.conj().T @ (s @ vectors))
-    keep = weights > INDEPENDENT
-    basis = vectors @ (modes[:, keep] / np.sqrt(weights[keep]))
-    energies, turned = np.linalg.eigh(basis.conj().T @ (h @ basis))
-    return energies, basis @ turned
+        energies, vectors = find_nearest_states(h, s, solve, shift, n_states)
+    except NoConvergenceError as error:
+        raise WindowError(f"{error}: ask for fewer, or for all bands") from None
+    order = np.argsort(energies)
+    return energies[order], vectors[:, order]
 
 
 @contextmanager
