@@ -22,6 +22,8 @@ def read_structures(name: str) -> list:
         count = _count_structures(file) if str(file) != name else 0
         if count:
             raise CommandError(f"{name} cannot be read: {file} holds {count} structure(s), counted from 0") from error
+        if isinstance(error, KeyError) and isinstance(error.args[0], str) and error.args[0].isalpha() and len(error.args[0]) < 4:
+            raise CommandError(f"{name} cannot be read as a structure: no element {error.args[0]!r}") from error
         # ASE's readers raise whatever their parsers meet; to the user it is one thing.
         raise CommandError(f"{name} cannot be read as a structure: {type(error).__name__}: {error}") from error
     return found if isinstance(found, list) else [found]
@@ -63,11 +65,11 @@ def attach(structure: str, model: str, device: str | None, dtype: str, kpts: str
 
 
 def parse_kpts(text: str):
-    """'12,12,1' or '12x12x1' -> (12, 12, 1); '5.0' -> a Gamma-centred mesh of that density."""
+    """'12,12,1' or '12x12x1' -> a Gamma-centred mesh of that size; '5.0' -> one of that density."""
     try:
         parts = text.replace("x", ",").split(",")
         if len(parts) == 3:
-            return tuple(int(part) for part in parts)
+            return {"size": tuple(int(part) for part in parts), "gamma": True}
         if len(parts) == 1:
             return {"density": float(text), "gamma": True}
     except ValueError:

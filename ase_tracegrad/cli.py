@@ -38,7 +38,7 @@ Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file AS
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")]
 Dtype = Annotated[str, typer.Option(help="Precision of the network: float32 or float64.")]
-Kpts = Annotated[str | None, typer.Option(help="Mesh '12,12,1', or a density in points per 1/Angstrom '5.0'.")]
+Kpts = Annotated[str | None, typer.Option(help="Gamma-centred mesh '12,12,1', or a density in points per 1/Angstrom '5.0'.")]
 Width = Annotated[float | None, typer.Option(min=0.0, help="Gaussian sigma in eV; default: linear tetrahedra, a molecule 0.1.")]
 Window = Annotated[str, typer.Option(help="Lowest and highest energy in the picture, eV.")]
 
@@ -137,14 +137,17 @@ def dos(
     check_picture(out)
     check_grouping("--by", by)
     limits = parse_window(window)
+    from .kpoints import dos_mesh
+
     atoms = attach(structure, model, device, dtype, kpts)
     width = (0.0 if atoms.pbc.any() else 0.1) if width is None else width
+    mesh = dos_mesh(atoms) if kpts is None and atoms.pbc.any() else None
     numbers: dict = {}
     if by is None:
-        result = atoms.calc.dos(width=width, progress=True)
+        result = atoms.calc.dos(width=width, kpts=mesh, progress=True)
         axes, facts = _pictures().plot_dos(result, window=limits), result.info
     else:
-        parts = atoms.calc.projected_dos(by=by, width=width)
+        parts = atoms.calc.projected_dos(by=by, width=width, kpts=mesh)
         axes, facts, result = _pictures().plot_projected_dos(parts, window=limits), parts[0].info, parts.sum_all()
         numbers["projections"] = {part.info["label"]: list(part.get_weights()) for part in parts}
     _save(axes, out)
@@ -193,7 +196,7 @@ def symmetry(
 def predict(
     structures: Annotated[list[str], typer.Argument(metavar="STRUCTURE...", help="Files ASE reads; 'file@:' takes all frames.")],
     model: Model = "graphene-pbe",
-    out: Annotated[Path | None, typer.Option(help="Packed file (.tgh, .h5), or folder for the DeepH formats.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Packed file (.tgh, .h5; default prediction.tgh), or folder of DeepH.")] = None,
     form: Annotated[str, typer.Option("--format", help="packed, deeph or deeph-legacy.")] = "packed",
     batch: Annotated[str, typer.Option(help="Structures per forward pass, or auto.")] = "auto",
     device: Device = None,

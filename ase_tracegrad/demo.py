@@ -44,7 +44,7 @@ def run_demo(out="demo-output", model: str = "graphene-pbe") -> dict:
         errors = f"{row['band_rmse']:.2f} / {row['band_max']:.2f} meV"
         times = f"{row['seconds_predict']:>11.2f} s{row['seconds_bands']:>8.2f} s"
         print(f"{entry['title']:<26}{row['atoms']:>6}{row['fermi_level']:>11.4f}{errors:>33}{times}")
-    # The smallest gap of the primitive cell, on a mesh that does not know of K; special points are always added.
+    # The smallest gap of the primitive cell, on a mesh that misses K; special points are always added.
     primitive = _atoms(references[0])
     gap = calc.band_gap(atoms=primitive, kpts=(24, 24, 1))
     print(f"smallest gap of the primitive cell: {gap}")
@@ -96,7 +96,7 @@ def _draw(calc: TraceGradCalculator, references: list[dict], out: Path):
         plot_comparison(bands, reference, axes=pair, error_window=error_window, window=window, labels=labels)
         pair[0].set_title(entry["title"], loc="right", fontsize=8)
     figure.savefig(out / "bands.png", dpi=150)
-    dos = plot_dos(calc.dos(width=0.0, kpts=(48, 48, 1), atoms=_atoms(references[0])), window=(-20, 8))
+    dos = plot_dos(calc.dos(width=0.0, kpts={"size": (48, 48, 1), "gamma": True}, atoms=_atoms(references[0])), window=(-20, 8))
     dos.set_title("graphene, primitive cell")
     plt.savefig(out / "dos.png", dpi=150)
     plt.close("all")

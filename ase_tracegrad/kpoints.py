@@ -85,6 +85,8 @@ def _from_dict(kpts: dict, atoms) -> KPoints:
         return KPoints(_list_of_points(kpts["kpts"]))
     if "path" in kpts:
         return normalise_kpts(_ase_path(atoms.cell, atoms.pbc, **kpts), atoms)
+    if "size" in kpts:
+        _check_size(kpts["size"])  # ASE would divide by it
     size, offsets = kpts2sizeandoffsets(atoms=atoms, **kpts)
     return _mesh(size, np.asarray(offsets))
 
@@ -107,11 +109,15 @@ def _check_keys(kpts: dict):
         raise InputError(f"kpts: a density must be a positive number, found {density!r}")
 
 
-def _mesh(size, offsets=None) -> KPoints:
+def _check_size(size) -> tuple[int, int, int]:
     size = np.asarray(size)
     if size.shape != (3,) or not np.issubdtype(size.dtype, np.integer) or (size < 1).any():
         raise InputError(f"kpts: a mesh needs three positive integers, found {size.tolist()}")
-    size = tuple(int(n) for n in size)
+    return int(size[0]), int(size[1]), int(size[2])
+
+
+def _mesh(size, offsets=None) -> KPoints:
+    size = _check_size(size)
     points = monkhorst_pack(size) + (0 if offsets is None else offsets)
     for gamma in (False, True):
         mesh = make_mesh(size, gamma=gamma)
@@ -205,7 +211,7 @@ def _ase_path(cell, pbc, *, path, **choices) -> BandPath:
         found = cell.bandpath(path, pbc=pbc, **choices)
     except (KeyError, ValueError) as error:
         known = sorted(cell.bandpath(npoints=0, pbc=pbc).special_points)
-        raise InputError(f"path {path!r}: this lattice has the special points {', '.join(known)} ({error})") from None
+        raise InputError(f"path {path!r}: {error} is none of the special points {', '.join(known)} of this lattice") from None
     ends = sum(len(piece) for piece in parse_path_string(found.path))
     if npoints and npoints < ends:
         raise InputError(f"npoints={npoints} is too few for the path {found.path}, which alone names {ends} special points")
@@ -218,6 +224,21 @@ def special_points(atoms) -> np.ndarray:
     halves = [(0.0, 0.5) if p else (0.0,) for p in periodic]
     named = _ase_path(atoms.cell, periodic, path=None, npoints=0).special_points
     return np.unique(np.round([*itertools.product(*halves), *named.values()], 12), axis=0)
+
+
+def dos_mesh(atoms, density: float = 7.0) -> dict:
+    """A Gamma-centred mesh of at least this density (points per 1/Angstrom) that holds special points of the lattice.
+
+    Linear tetrahedra of a mesh that misses the point where bands touch (K of graphene) show a gap that is not there. So each
+    size is raised, by a third at most, to the first one with the most special points.
+    """
+    sizes, _ = kpts2sizeandoffsets(atoms=atoms, density=density, gamma=True)
+    raised = [1, 1, 1]
+    for axis in np.flatnonzero(atoms.pbc):
+        choices = np.arange(sizes[axis], sizes[axis] + sizes[axis] // 3 + 1)
+        steps = np.outer(choices, special_points(atoms)[:, axis])
+        raised[axis] = int(choices[np.argmax((abs(steps - np.round(steps)) < 1e-6).sum(1))])
+    return {"size": tuple(raised), "gamma": True}
 
 
 def named_points(atoms) -> dict[str, np.ndarray]:

@@ -59,6 +59,8 @@ def evaluate_model_file(
     from .models import find_model
 
     check_folder(out)
+    if write_card and split in {"train", "validation"}:
+        raise ValueError(f"--write-card: the card shows errors of unseen structures, and training used the split {split!r}")
     result = evaluate_file(model, data, split=split, device=device)
     replace_text(out, json.dumps(result, indent=1) + "\n")
     typer.echo(format_table(result["groups"]))

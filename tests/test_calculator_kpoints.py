@@ -8,7 +8,7 @@ from ase.dft.kpoints import monkhorst_pack
 
 from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.electronic.kmesh import make_mesh
-from ase_tracegrad.kpoints import make_band_path, normalise_kpts, special_points
+from ase_tracegrad.kpoints import dos_mesh, make_band_path, normalise_kpts, special_points
 from tests.standin_model import StandInPredictor
 
 SILICON = bulk("Si")
@@ -179,3 +179,19 @@ def test_special_points_of_odd_cells(seed):
     assert len(special_points(atoms)) >= 8
     atoms.pbc = (True, True, False)
     assert len(special_points(atoms)) >= 4
+
+
+def test_the_mesh_of_a_dos_holds_the_points_where_bands_touch():
+    mesh = normalise_kpts(dos_mesh(SHEET), SHEET).mesh
+    for point in ([1 / 3, 1 / 3, 0], [0.5, 0, 0], [0, 0, 0]):
+        away = mesh.full_kpts - point
+        assert np.abs(away - np.round(away)).max(axis=1).min() < 1e-9
+    assert mesh.size[0] == mesh.size[1] <= 30
+    assert mesh.size[2] == 1
+    assert max(dos_mesh(SHEET * (40, 40, 1))["size"]) == 1
+
+
+def test_a_mesh_of_no_points_is_refused_in_every_form():
+    for size in ((0, 2, 2), (2, 2), (2.5, 2, 2)):
+        with pytest.raises(InputError, match="three positive integers"):
+            normalise_kpts({"size": size, "gamma": True}, SILICON)

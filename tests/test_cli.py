@@ -209,6 +209,7 @@ def write_bad_structures():
         write(f"{name}.xyz", atoms, format="extxyz")
     write("many.traj", [sheet, sheet])
     Path("text.xyz").write_text("these are\nno atoms\n")
+    Path("misspelt.xyz").write_text("1\n\nKc 0 0 0\n")
     Path("noise.cif").write_bytes(bytes(range(256)))
     Path("empty.traj").write_bytes(b"")
     Path("damaged.safetensors").write_bytes(b"\x07\x00\x00\x00\x00\x00\x00\x00{}")
@@ -223,6 +224,7 @@ WRONG = {
     "no atoms for predict": (("predict", "empty.xyz"), "structure 0: the structure holds no atoms"),
     "missing file": (("gap", "nowhere.xyz"), "no structure file nowhere.xyz"),
     "text file": (("gap", "text.xyz"), "text.xyz cannot be read as a structure"),
+    "no element": (("gap", "misspelt.xyz"), "no element 'Kc'"),
     "binary file": (("gap", "noise.cif"), "noise.cif cannot be read as a structure"),
     "empty file": (("gap", "empty.traj"), "empty.traj cannot be read as a structure"),
     "frame out of range": (("gap", "many.traj@7"), "many.traj@7 cannot be read: many.traj holds 2 structure(s), counted from 0"),
@@ -235,6 +237,7 @@ WRONG = {
     "absent gpu": (("gap", "sheet.xyz", "--device", "cuda:77"), "cuda:77"),
     "wrong dtype": (("gap", "sheet.xyz", "--dtype", "float16"), "float16"),
     "kpts": (("gap", "sheet.xyz", "--kpts", "2,2"), "--kpts 2,2: expected"),
+    "path hint": (("bands", "sheet.xyz", "--path", "G-M"), "'-' is none of the special points"),
     "kpts zero": (("gap", "sheet.xyz", "--kpts", "0,2,2"), "positive"),
     "kpts text": (("gap", "sheet.xyz", "--kpts", "dense"), "--kpts dense: expected"),
     "path": (("bands", "sheet.xyz", "--path", "GQ"), "special points G, K, M"),

@@ -31,10 +31,11 @@ def evaluate_file(model, data, *, split: str = "test", device: str | None = None
     """
     predictor = load_model(model, device=device)
     with StoreReader(data) as store:
+        there = sorted({store.split(name) or "without a split" for name in store.names})
         samples = ((group_of(name, store.facts(name)), name, store[name]) for name in store.names if store.split(name) == split)
         result = evaluate_model(predictor, samples)
     if not result["groups"]:
-        raise ValueError(f"{data} holds no sample of split {split!r}")
+        raise ValueError(f"{data} holds no sample of split {split!r}; it holds: {', '.join(there) or 'nothing'}")
     card = predictor.card
     facts = {"model": card.name, "description": card.description, "training_set": card.training_set}
     return facts | {"data_sha256": card.data_sha256, "split": split} | result
@@ -78,11 +79,11 @@ def format_table(groups: Mapping[str, Mapping[str, float]]) -> str:
         "band_max",
         "gap_error",
     ]
-    titles = ["n", "H MAE", "on-site", "off-site", "gauge", "bands", "b. gauge", "max", "gap"]
-    lines = [f"{'test set (meV)':<30}" + "".join(f"{title:>10}" for title in titles)]
+    titles = ["n", "H MAE", "on-site", "off-site", "aligned", "bands", "aligned", "max", "gap"]
+    lines = [f"{'structures (meV)':<29}" + "".join(f" {title:>9}" for title in titles)]
     for group, figures in groups.items():
-        cells = [f"{figures[c]:>10d}" if c == "structures" else f"{figures[c]:>10.3f}" for c in columns]
-        lines.append(f"{group:<30}" + "".join(cells))
+        cells = [f" {figures[c]:>9d}" if c == "structures" else f" {figures[c]:>9.3f}" for c in columns]
+        lines.append(f"{group:<29}" + "".join(cells))
     return "\n".join(lines)
 
 

@@ -71,7 +71,7 @@ def plan_run(config: TrainingConfig) -> tuple[str, list[str]]:
                 sample = store[first]
                 lines += _describe_model(config, basis, first, sample, splits)
     except (OSError, ValueError) as error:
-        problems.append(f"data: {error}; training/prepare.py makes it from DeepH folders, tracegrad convert other packed files")
+        problems.append(f"data: {error}; training/prepare*.py make those of training/configs, tracegrad convert any other")
     return "\n".join(lines + [f"cannot train yet: {problem}" for problem in problems]), problems
 
 

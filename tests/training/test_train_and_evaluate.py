@@ -227,7 +227,12 @@ def test_bad_files_are_one_line_and_exit_code_2(configuration, data, finished, t
         (
             "evaluate",
             [finished / "model.safetensors", data, "--split", "tset"],
-            f"tracegrad: error: {data} holds no sample of split 'tset'",
+            f"tracegrad: error: {data} holds no sample of split 'tset'; it holds: ",
+        ),
+        (
+            "evaluate",
+            [finished / "model.safetensors", data, "--split", "train", "--write-card"],
+            "tracegrad: error: --write-card: the card shows errors of unseen structures",
         ),
     ):
         code, _, err = call(capsys, name, *arguments)
@@ -263,7 +268,7 @@ def test_dry_run_says_what_is_needed_and_trains_nothing(configuration, data, tmp
     code, text, _ = call(capsys, "train", configuration, "--set", f"data={tmp_path / 'none.h5'}", "--dry-run")
     assert code == 2
     assert "cannot train yet: data: no packed data file at" in text
-    assert "training/prepare.py makes it" in text
+    assert "training/prepare*.py make those of training/configs" in text
 
 
 def test_dry_run_of_deeph_e3_with_the_settings_of_the_paper(data, capsys):
