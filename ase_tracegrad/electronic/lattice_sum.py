@@ -29,6 +29,9 @@ class LatticeSum:
             by_cell[cell_of * size + elements] = values
             self.matrix = by_cell.reshape(n_cells, size).T
         else:
+            # DFT codes store whole blocks of pairs, and half of the numbers may be below their threshold, exactly zero.
+            stored = values != 0
+            elements, cell_of, values = elements[stored], cell_of[stored], values[stored]
             self.positions, row = np.unique(elements, return_inverse=True) if shape[1] > SORT_ABOVE else _mark(elements, size)
             self.matrix = sparse.csr_array((values, (row, cell_of)), shape=(len(self.positions), n_cells))
 
