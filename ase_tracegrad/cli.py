@@ -137,17 +137,14 @@ def dos(
     check_picture(out)
     check_grouping("--by", by)
     limits = parse_window(window)
-    from .kpoints import dos_mesh
-
     atoms = attach(structure, model, device, dtype, kpts)
     width = (0.0 if atoms.pbc.any() else 0.1) if width is None else width
-    mesh = dos_mesh(atoms) if kpts is None and atoms.pbc.any() else None
     numbers: dict = {}
     if by is None:
-        result = atoms.calc.dos(width=width, kpts=mesh, progress=True)
+        result = atoms.calc.dos(width=width, progress=True)
         axes, facts = _pictures().plot_dos(result, window=limits), result.info
     else:
-        parts = atoms.calc.projected_dos(by=by, width=width, kpts=mesh)
+        parts = atoms.calc.projected_dos(by=by, width=width)
         axes, facts, result = _pictures().plot_projected_dos(parts, window=limits), parts[0].info, parts.sum_all()
         numbers["projections"] = {part.info["label"]: list(part.get_weights()) for part in parts}
     _save(axes, out)

@@ -14,7 +14,7 @@ from .electronic.kmesh import KMesh
 from .electronic.projections import Population, name_group
 from .electronic.symmetry import SymmetryReport, find_symmetry
 from .electronic_structure import ElectronicStructure, Populations
-from .kpoints import make_band_path, named_points, normalise_kpts, special_points
+from .kpoints import dos_mesh, make_band_path, named_points, normalise_kpts, special_points
 from .structure import Structure
 
 
@@ -22,6 +22,7 @@ class ReciprocalSpace:
     """The part of TraceGradCalculator that asks ElectronicStructure; ``atoms`` defaults to the attached ones everywhere."""
 
     parameters: Any
+    default_parameters: dict[str, Any]
     predictor: Any
     electronic_structure: Callable[..., ElectronicStructure]
     _current_atoms: Callable[..., Any]
@@ -64,7 +65,8 @@ class ReciprocalSpace:
 
         energies: ascending grid in eV, by default from -30 to 15 in steps of 0.02; width: sigma of the
         Gaussian in eV, 0 for linear tetrahedra (the width of ase.dft.dos.DOS is sqrt(2) sigma);
-        kpts: a mesh, by default that of the calculator; solved at its irreducible points if H has the symmetry.
+        kpts: a mesh, by default that of the calculator, and if that was not set either, a Gamma-centred one that holds special
+        points of the lattice (kpoints.dos_mesh); solved at its irreducible points if H has the symmetry.
         """
         atoms = self._checked_atoms(atoms)
         mesh, grid = self._dos_mesh(kpts, atoms), _make_grid(energies)
@@ -142,7 +144,11 @@ class ReciprocalSpace:
         return structure, own or make_band_path(atoms, path, npoints, dispersive=structure.dispersive)
 
     def _dos_mesh(self, kpts, atoms) -> KMesh:
-        return self._mesh(self.parameters["kpts"] if kpts is None else kpts, atoms, "the kpts of a density of states")
+        if kpts is None:
+            kpts = self.parameters["kpts"]
+            if isinstance(kpts, dict) and kpts == self.default_parameters["kpts"]:
+                kpts = dos_mesh(atoms)
+        return self._mesh(kpts, atoms, "the kpts of a density of states")
 
     def _mesh(self, kpts, atoms, what: str) -> KMesh:
         mesh = normalise_kpts(kpts, atoms).mesh

@@ -83,6 +83,16 @@ def test_supercell_has_the_bands_of_the_primitive_cell(calc):
     assert np.abs(direct - folded)[:60].max() < 1e-3
 
 
+def test_tetrahedra_show_no_gap_that_is_not_there(calc):
+    """The default mesh holds K, so that the density of states goes to zero at the Dirac point alone."""
+    atoms = graphene(a=2.46, vacuum=5.0)
+    energies = np.array([-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3])
+    weights = calc.dos(energies, width=0.0, atoms=atoms, progress=False).get_weights()
+    assert weights[3] < 0.002 < 0.005 < weights[[2, 4]].min()
+    missed = calc.dos(energies, width=0.0, atoms=atoms, kpts=(12, 12, 1), progress=False).get_weights()
+    assert missed[2:5].max() == 0
+
+
 def test_the_reference_was_not_trained_on(monkeypatch):
     """The stored structures are those of the data set's rule, which keeps them for testing."""
     monkeypatch.syspath_prepend(ROOT / "training")
