@@ -16,11 +16,13 @@ LEAST_FOR_BLAS = 400
 
 def rotate_into_frames(rows: Rows, index: Tensor, rotations: list[Tensor], channels: Channels) -> Orders:
     """Features of the atoms ``index`` (E,) or (E, S), seen in the frame of each pair: orders of S n channels."""
+    _refuse_positions(rotations)
     return list(_IntoFrames.apply(channels, index, rotations, *rows))
 
 
 def add_up_out_of_frames(orders: Orders, index: Tensor, rotations: list[Tensor], channels: Channels, n_atoms: int) -> Rows:
     """Sum of pair features, back in the common axes, over the pairs of each atom: index (E,), rows of n_atoms."""
+    _refuse_positions(rotations)
     return list(_OutOfFrames.apply(channels, index, rotations, n_atoms, *orders))
 
 
@@ -48,6 +50,12 @@ class _OutOfFrames(torch.autograd.Function):
     def backward(ctx, *gradients: Tensor):
         index, *rotations = ctx.saved_tensors
         return None, None, None, None, *_gather(gradients, index, rotations, ctx.channels)
+
+
+def _refuse_positions(rotations: list[Tensor]):
+    """The backward passes here are those of training; a derivative with respect to the positions would lack a term unnoticed."""
+    if any(rotation.requires_grad for rotation in rotations):
+        raise NotImplementedError("no derivatives with respect to positions: expected rotations that need no gradient")
 
 
 def _gather(rows, index: Tensor, rotations: list[Tensor], channels: Channels) -> tuple[Tensor, ...]:

@@ -54,3 +54,9 @@ def test_derivatives(frames):
 def test_padding_changes_nothing(columns):
     matrices, x = torch.randn(4, 3, 3, dtype=torch.float64), torch.randn(4, 3, columns, dtype=torch.float64)
     assert torch.allclose(multiply(matrices, x), torch.einsum("eab,ebc->eac", matrices, x), atol=1e-14)
+
+
+def test_derivatives_by_positions_are_refused(frames):
+    rows, index, rotations = frames
+    with pytest.raises(NotImplementedError, match="positions"):
+        rotate_into_frames(rows, index, [rotation.clone().requires_grad_() for rotation in rotations], CHANNELS)
