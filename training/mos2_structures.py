@@ -8,7 +8,7 @@ from label_rules import LabelStructure, mix_groups, ripple, split_of, strain_in_
 LATTICE_CONSTANT, THICKNESS = 3.18, 3.13  # Angstrom, S to S
 CELL_HEIGHT = 18.0  # Angstrom; the orbitals of S end at 8.6, so periodic images along z do not couple
 K_DENSITY = 6  # the primitive cell's mesh; a n x n supercell gets 6 / n, the same points folded
-N_2X2, N_3X3 = 80, 30
+N_2X2, N_3X3 = 60, 20
 PRIMITIVE_SCALES = (0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.03)
 PRIMITIVE_TEST = (0.98, 1.0, 1.02)
 

@@ -46,6 +46,9 @@ def settings(kpoints: tuple[int, int, int], basis_file: Path) -> Cp2kSettings:
         rel_cutoff=40.0,
         eps_default=1e-10,
         eps_scf=1e-6,
+        mixing_alpha=0.4,
+        mixing_beta=0.1,  # 17 steps where the default takes 31
+        mixing_history=12,
         basis_file=str(basis_file.resolve()),
         basis={"Mo": COMPACT, "S": SULFUR},
         potential={"Mo": "GTH-PBE-q14", "S": "GTH-PBE-q6"},

@@ -23,6 +23,9 @@ class Cp2kSettings:
     eps_scf: float = 1e-7
     electronic_temperature: float = 1000.0  # K, Fermi-Dirac
     max_scf: int = 100
+    mixing_alpha: float = 0.3
+    mixing_beta: float = 0.5  # 1/Bohr; waves longer than this are damped, as metals need; 0.1 is faster for an insulating layer
+    mixing_history: int = 8
     added_mos: int = 20
     threshold: float = 1e-9  # Hartree; smaller elements are not written
     xc: str = "PBE"
@@ -115,9 +118,9 @@ METHOD QS
  &END
  &MIXING
   METHOD BROYDEN_MIXING
-  ALPHA 0.3
-  BETA 0.5
-  NBROYDEN 8
+  ALPHA {mixing_alpha}
+  BETA {mixing_beta}
+  NBROYDEN {mixing_history}
  &END
  &SMEAR
   METHOD FERMI_DIRAC

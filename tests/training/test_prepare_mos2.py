@@ -18,12 +18,12 @@ def test_counts_and_splits(structures):
     assert Counter((item.name.split("-")[0], item.split) for item in structures) == {
         ("x1", "train"): 4,
         ("x1", "test"): 3,
-        ("x2", "train"): 64,
-        ("x2", "validation"): 8,
-        ("x2", "test"): 8,
-        ("x3", "train"): 24,
-        ("x3", "validation"): 3,
-        ("x3", "test"): 3,
+        ("x2", "train"): 48,
+        ("x2", "validation"): 6,
+        ("x2", "test"): 6,
+        ("x3", "train"): 16,
+        ("x3", "validation"): 2,
+        ("x3", "test"): 2,
     }
 
 
