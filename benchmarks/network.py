@@ -100,15 +100,19 @@ def measure_linear(lmax: int, channels: int = 32, edges: int = 480, repeats: int
     return {"lmax": lmax, "channels": channels, "edges": edges, "cpu_seconds": seconds, "parameters": parameters, **ratios}
 
 
-def make_graphene_batch(config: NetworkConfig, lmax: int, repeat: int = 2) -> tuple[GraphBatch, torch.Tensor]:
-    """Displaced graphene, repeat x repeat cells of two atoms: the batch and the directions of its pairs."""
+def make_graphene_structure(repeat: int) -> Structure:
+    """Displaced graphene, repeat x repeat cells of two atoms."""
     a = 2.46
     cell = np.array([[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, 20.0]])
     home = np.array([[0, 0, 10.0], [0, a / np.sqrt(3), 10.0]])
     steps = np.array([[i, j, 0] for i in range(repeat) for j in range(repeat)])
     positions = (home + (steps @ cell)[:, None]).reshape(-1, 3) + np.random.default_rng(0).uniform(-0.1, 0.1, (2 * repeat**2, 3))
-    structure = Structure(np.full(len(positions), 6), positions, cell * [[repeat], [repeat], [1]], [True, True, False])
-    graph = build_graph(structure, {6: config.cutoff / 2})
+    return Structure(np.full(len(positions), 6), positions, cell * [[repeat], [repeat], [1]], [True, True, False])
+
+
+def make_graphene_batch(config: NetworkConfig, lmax: int, repeat: int = 2) -> tuple[GraphBatch, torch.Tensor]:
+    """Displaced graphene: the batch and the directions of its pairs."""
+    graph = build_graph(make_graphene_structure(repeat), {6: config.cutoff / 2})
     batch = make_batch([graph], [6], message_cutoff=config.message_cutoff, lmax=lmax, dtype=torch.float32)
     return batch, torch.from_numpy(graph.vectors[graph.n_onsite :][batch.pair_order]).float()
 

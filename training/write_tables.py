@@ -132,6 +132,7 @@ TABLES = {
     "docs/speed.md": {
         "kspace": lambda: gates_table("kspace"),
         "network": lambda: gates_table("network"),
+        "exact_network": lambda: gates_table("exact_network"),
         "overlap": overlap_table,
     },
     "README.md": {"models": model_table},

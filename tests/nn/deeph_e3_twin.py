@@ -28,9 +28,12 @@ class Gaussians(nn.Module):
 
 
 class SeparateWeightProduct(nn.Module):
-    """Weights weights1[u, w] weights2[v, w]; ``normalization``: 'path' up to e3nn 0.4.0, 'element' later."""
+    """Weights weights1[u, w] weights2[v, w]; ``normalization``: 'path' up to e3nn 0.4.0, 'element' later.
 
-    def __init__(self, first: o3.Irreps, second: o3.Irreps, out: o3.Irreps, normalization: str):
+    ``optimized``: as e3nn builds it by default; not so is fast to build and slow to run.
+    """
+
+    def __init__(self, first: o3.Irreps, second: o3.Irreps, out: o3.Irreps, normalization: str, optimized: bool):
         super().__init__()
         instructions = [
             (i, j, k, "uvw", True, 1.0)
@@ -41,8 +44,7 @@ class SeparateWeightProduct(nn.Module):
         ]
         self.weights1 = nn.ParameterList(torch.randn(first[i].mul, out[k].mul) for i, _, k, *_ in instructions)
         self.weights2 = nn.ParameterList(torch.randn(second[j].mul, out[k].mul) for _, j, k, *_ in instructions)
-        # Fast to build, slow to run.
-        options = {"internal_weights": False, "shared_weights": True, "compile_right": False, "_optimize_einsums": False}
+        options = {"internal_weights": False, "shared_weights": True, "compile_right": False, "_optimize_einsums": optimized}
         self.tp = o3.TensorProduct(first, second, out, instructions, path_normalization=normalization, **options)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -51,7 +53,9 @@ class SeparateWeightProduct(nn.Module):
 
 
 class Convolution(nn.Module):
-    def __init__(self, first: o3.Irreps, harmonics: o3.Irreps, wanted: o3.Irreps, n_radial: int, normalization: str):
+    def __init__(
+        self, first: o3.Irreps, harmonics: o3.Irreps, wanted: o3.Irreps, n_radial: int, normalization: str, optimized: bool
+    ):
         super().__init__()
         scalars = o3.Irreps([(n, ir) for n, ir in wanted if ir.l == 0 and leads_to(first, harmonics, ir)]).simplify()
         gated = o3.Irreps([(n, ir) for n, ir in wanted if ir.l > 0 and leads_to(first, harmonics, ir)]).simplify()
@@ -59,7 +63,7 @@ class Convolution(nn.Module):
         functions = {1: silu, -1: torch.tanh}
         self.nonlin = Gate(scalars, [functions[ir.p] for _, ir in scalars], gates, [torch.sigmoid] * len(gates), gated)
         self.irreps_out = self.nonlin.irreps_out
-        self.tp = SeparateWeightProduct(first, harmonics, self.nonlin.irreps_in, normalization)
+        self.tp = SeparateWeightProduct(first, harmonics, self.nonlin.irreps_in, normalization, optimized)
         self.fc = nn.Sequential(
             nn.Linear(n_radial, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, self.irreps_out.num_irreps)
         )
@@ -104,10 +108,10 @@ class Skip(nn.Module):
 class Update(nn.Module):
     """lin_pre acts on the irreps ``old`` that are updated."""
 
-    def __init__(self, node, edge, old, harmonics, wanted, n_types: int, n_radial: int, normalization: str):
+    def __init__(self, node, edge, old, harmonics, wanted, n_types: int, *common):
         super().__init__()
         self.lin_pre = o3.Linear(old, old, biases=True)
-        self.conv = Convolution(node + node + edge, harmonics, wanted, n_radial, normalization)
+        self.conv = Convolution(node + node + edge, harmonics, wanted, *common)
         self.irreps_out = out = self.conv.irreps_out
         self.lin_post = o3.Linear(out, out, biases=True)
         self.sc = o3.FullyConnectedTensorProduct(old, f"{n_types}x0e", out)
@@ -121,7 +125,7 @@ class Update(nn.Module):
 class Twin(nn.Module):
     """Last pair features through lin_edge: (pairs, irreps_out_edge), on-site pairs among the pairs."""
 
-    def __init__(self, settings: dict, normalization: str = "element"):
+    def __init__(self, settings: dict, normalization: str = "element", *, optimized: bool = False):
         super().__init__()
         s = {name: o3.Irreps(value) if name.startswith("irreps") else value for name, value in settings.items()}
         self.settings, self.n = settings, s["num_species"]
@@ -133,7 +137,7 @@ class Twin(nn.Module):
         self.node_update_blocks, self.edge_update_blocks = nn.ModuleList(), nn.ModuleList()
         for number in range(s["num_block"]):
             kind = "post" if number == s["num_block"] - 1 else "mid"
-            common = (s.get("num_basis", 128), normalization)
+            common = (s.get("num_basis", 128), normalization, optimized)
             update = Update(node, edge, node, self.harmonics, s[f"irreps_{kind}_node"], self.n, *common)
             node = update.irreps_out
             self.node_update_blocks.append(update)
