@@ -11,6 +11,7 @@ K_DENSITY = 6  # the primitive cell's mesh; a n x n supercell gets 6 / n, the sa
 N_2X2, N_3X3 = 60, 20
 PRIMITIVE_SCALES = (0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.03)
 PRIMITIVE_TEST = (0.98, 1.0, 1.02)
+MORE_VACUUM = ((21.0, "train"), (24.0, "test"), (28.0, "train"))  # Angstrom; two cells to learn the energy zero from
 
 
 def make_structures(n_2x2: int = N_2X2, n_3x3: int = N_3X3) -> list[LabelStructure]:
@@ -19,6 +20,7 @@ def make_structures(n_2x2: int = N_2X2, n_3x3: int = N_3X3) -> list[LabelStructu
         [_displaced(2, i) for i in range(n_2x2)],
         [_displaced(3, i) for i in range(n_3x3)],
         [_primitive(i, scale) for i, scale in enumerate(PRIMITIVE_SCALES)],
+        [_in_more_vacuum(i, height, split) for i, (height, split) in enumerate(MORE_VACUUM)],
     ]
     return mix_groups(groups)
 
@@ -26,6 +28,12 @@ def make_structures(n_2x2: int = N_2X2, n_3x3: int = N_3X3) -> list[LabelStructu
 def _primitive(index: int, scale: float) -> LabelStructure:
     split = "test" if scale in PRIMITIVE_TEST else "train"
     return LabelStructure(f"x1-{index:03d}", split, _layer(1, scale), (K_DENSITY, K_DENSITY, 1), [])
+
+
+def _in_more_vacuum(index: int, height: float, split: str) -> LabelStructure:
+    atoms = _layer(1)
+    atoms.cell[2, 2] = height
+    return LabelStructure(f"vacuum-{index:03d}", split, atoms, (K_DENSITY, K_DENSITY, 1), [])
 
 
 def _displaced(n: int, index: int) -> LabelStructure:

@@ -18,6 +18,8 @@ def test_counts_and_splits(structures):
     assert Counter((item.name.split("-")[0], item.split) for item in structures) == {
         ("x1", "train"): 4,
         ("x1", "test"): 3,
+        ("vacuum", "train"): 2,
+        ("vacuum", "test"): 1,
         ("x2", "train"): 48,
         ("x2", "validation"): 6,
         ("x2", "test"): 6,
@@ -31,7 +33,7 @@ def test_layers(structures):
     """Whole layers of MoS2 around z = 0, no two atoms nearer than a strained and displaced bond, equal k density."""
     for item in structures:
         assert item.atoms.get_chemical_formula(mode="reduce").count("Mo")
-        n = int(item.name[1])
+        n = 1 if item.name.startswith("vacuum") else int(item.name[1])
         assert len(item.atoms) == 3 * n * n
         assert item.kpoints == (6 // n, 6 // n, 1)
         assert item.atoms.positions[:, 2].mean() == pytest.approx(0, abs=0.2)
