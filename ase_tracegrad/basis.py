@@ -10,6 +10,8 @@ from functools import cached_property
 import numpy as np
 from scipy.special import gamma
 
+LAST_ELEMENT = 118
+
 
 @dataclass(frozen=True, eq=False)
 class GaussianRadial:
@@ -139,8 +141,14 @@ class AtomicBasis:
     valence: float | None = None
 
     def __post_init__(self):
+        if not 1 <= self.number <= LAST_ELEMENT:
+            raise ValueError(f"there is no element of atomic number {self.number}")
         if not self.angular_momenta:
             raise ValueError(f"element {self.number} has no shells")
+        if min(self.angular_momenta) < 0:
+            raise ValueError(f"element {self.number} has a shell of negative l: {list(self.angular_momenta)}")
+        if self.valence is not None and not 0 < self.valence <= self.number:
+            raise ValueError(f"element {self.number} has between 1 and Z valence electrons, found {self.valence}")
         if self.shells and tuple(s.l for s in self.shells) != self.angular_momenta:
             raise ValueError(
                 f"element {self.number}: shells have l = {[s.l for s in self.shells]}, announced {list(self.angular_momenta)}"

@@ -1,6 +1,7 @@
 """Whether matrices and structure belong together: what the readers check before they return a Sample."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def check_matrix(path: Path, build: Callable[[], BlockMatrix]) -> BlockMatrix:
     """The matrix, if it can be built, is finite and Hermitian; FormatError with the reason otherwise."""
     try:
         matrix = build()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise FormatError(f"{path}: {error}") from error
     if not len(matrix):
         raise FormatError(f"{path} holds no blocks")
@@ -31,6 +32,16 @@ def check_matrix(path: Path, build: Callable[[], BlockMatrix]) -> BlockMatrix:
             "blocks are missing, or atoms or cells are permuted"
         )
     return matrix
+
+
+def make_real(path: Path, overlap: BlockMatrix) -> BlockMatrix:
+    """The overlap of real orbitals, which some programs store as complex numbers; FormatError if it is not real."""
+    if not np.iscomplexobj(overlap.values):
+        return overlap
+    largest = np.abs(overlap.values.imag).max()
+    if largest > LARGEST_RESIDUAL:
+        raise FormatError(f"{path}: the overlap of real orbitals is real, found imaginary parts up to {largest:.1e}")
+    return replace(overlap, values=overlap.values.real)
 
 
 def check_pairs(path: Path, structure: Structure, hamiltonian: BlockMatrix, overlap: BlockMatrix):

@@ -8,6 +8,7 @@ periodicity: every direction is read as periodic.
 """
 
 import json
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,79 +17,51 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..basis import AtomicBasis, Basis, OrbitalLayout
-from ..blocks import BlockMatrix, SpinKind
+from ..basis import OrbitalLayout
+from ..blocks import BlockKey, BlockMatrix, SpinKind
 from ..conventions import OPENMX
 from ..replace_file import replace_file, replace_text
-from ..structure import Structure, StructureError
-from .consistency import check_lattice, check_matrix, check_pairs, unit_overlap
-from .poscar import read_poscar, write_poscar
+from ..structure import Structure
+from .consistency import check_lattice, check_matrix, check_pairs, make_real, unit_overlap
+from .deeph_summary import read_legacy_summary, read_new_summary
+from .poscar import write_poscar
 from .sample import FormatError, Sample
 
 LEGACY_FILES = {"hamiltonian": "hamiltonians.h5", "overlap": "overlaps.h5"}
 NEW_FILES = {"hamiltonian": "hamiltonian.h5", "overlap": "overlap.h5"}
+NEW_DATASETS = ("atom_pairs", "chunk_boundaries", "chunk_shapes", "entries")
 
 
 def read_deeph_legacy(folder) -> Sample:
     """A folder of the legacy format. FormatError names the file, what was expected and what was found."""
     folder = Path(folder)
-    facts = _read_info(folder, ("isspinful",))
-    numbers = _read_table(folder / "element.dat").astype(int).ravel()
-    cell, positions = (_read_table(folder / name).T for name in ("lat.dat", "site_positions.dat"))
-    _check_reciprocal(folder, cell)
-    try:
-        structure = Structure(numbers, positions, cell, np.ones(3, dtype=bool))
-    except StructureError as error:
-        raise FormatError(f"{folder}: element.dat, site_positions.dat and lat.dat give no structure: {error}") from error
-    lines = _read_text(folder / "orbital_types.dat").split("\n")
-    try:
-        shells = [tuple(int(l) for l in line.split()) for line in lines if line.strip()]
-    except ValueError as error:
-        raise FormatError(f"{folder / 'orbital_types.dat'}: expected the l of each shell, one atom a line: {error}") from error
-    if len(shells) != len(numbers):
-        raise FormatError(f"{folder / 'orbital_types.dat'}: expected a line for each of {len(numbers)} atoms, found {len(shells)}")
-    atoms: dict[int, AtomicBasis] = {}
-    for number, momenta in zip(numbers.tolist(), shells, strict=True):
-        if atoms.setdefault(number, AtomicBasis(number, momenta)).angular_momenta != momenta:
-            raise FormatError(f"{folder / 'orbital_types.dat'}: element {number} has two sets of shells, which is not supported")
-    spinful = bool(facts["isspinful"])
-    layout = OrbitalLayout(tuple(shells))
-    hamiltonian = _read_legacy_matrix(folder / LEGACY_FILES["hamiltonian"], layout, spinful)
-    if facts.get("isorthogonal"):
+    summary = read_legacy_summary(folder)
+    structure, layout = summary.structure, summary.basis.layout(summary.structure.numbers)
+    hamiltonian = _read_legacy_matrix(folder / LEGACY_FILES["hamiltonian"], layout, summary.spinful)
+    if summary.facts.get("isorthogonal"):
         overlap = unit_overlap(layout)
     else:
-        overlap = _read_legacy_matrix(folder / LEGACY_FILES["overlap"], layout, False)
+        overlap = make_real(folder / LEGACY_FILES["overlap"], _read_legacy_matrix(folder / LEGACY_FILES["overlap"], layout, False))
     check_lattice(folder / "lat.dat", structure, hamiltonian)
     check_pairs(folder / LEGACY_FILES["overlap"], structure, hamiltonian, overlap)
-    info = {"format": "DeepH legacy"} | _read_numbers(folder, facts, "fermi_level")
-    return Sample(structure, Basis(atoms), hamiltonian, overlap, info)
+    info = {"format": "DeepH legacy"} | _read_numbers(folder, summary.facts, "fermi_level")
+    return Sample(structure, summary.basis, hamiltonian, overlap, info)
 
 
 def read_deeph(folder) -> Sample:
     """A folder of the new format; info['n_electrons'] where the file tells the occupation."""
     folder = Path(folder)
-    facts = _read_info(folder, ("spinful", "elements_orbital_map"))
-    structure = read_poscar(folder / "POSCAR")
-    from ase.data import atomic_numbers
-
-    try:
-        shells = {atomic_numbers[symbol]: tuple(int(l) for l in row) for symbol, row in facts["elements_orbital_map"].items()}
-        basis = Basis({number: AtomicBasis(number, momenta) for number, momenta in shells.items()})
-        layout = basis.layout(structure.numbers)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(f"{folder / 'info.json'}: elements_orbital_map does not fit POSCAR: {error}") from error
-    for key, found in (("atoms_quantity", layout.n_atoms), ("orbits_quantity", layout.total)):
-        if facts.get(key, found) != found:
-            raise FormatError(f"{folder / 'info.json'}: {key} is {facts[key]}, but POSCAR and elements_orbital_map give {found}")
-    hamiltonian = _read_new_matrix(folder / NEW_FILES["hamiltonian"], layout, bool(facts["spinful"]))
-    if facts.get("orthogonal_basis"):
+    summary = read_new_summary(folder)
+    structure, layout = summary.structure, summary.basis.layout(summary.structure.numbers)
+    hamiltonian = _read_new_matrix(folder / NEW_FILES["hamiltonian"], layout, summary.spinful)
+    if summary.facts.get("orthogonal_basis"):
         overlap = unit_overlap(layout)
     else:
-        overlap = _read_new_matrix(folder / NEW_FILES["overlap"], layout, False)
+        overlap = make_real(folder / NEW_FILES["overlap"], _read_new_matrix(folder / NEW_FILES["overlap"], layout, False))
     check_lattice(folder / "POSCAR", structure, hamiltonian)
     check_pairs(folder / NEW_FILES["overlap"], structure, hamiltonian, overlap)
-    info = {"format": "DeepH new"} | _read_numbers(folder, facts, "fermi_energy_eV")
-    return Sample(structure, basis, hamiltonian, overlap, info)
+    info = {"format": "DeepH new"} | _read_numbers(folder, summary.facts, "fermi_energy_eV")
+    return Sample(structure, summary.basis, hamiltonian, overlap, info)
 
 
 def write_deeph_legacy(folder, sample: Sample):
@@ -169,7 +142,8 @@ def _check_cell(structure: Structure):
 def _read_legacy_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> BlockMatrix:
     spin: SpinKind = "spinor" if spinful else "none"
     orders = _orders(layout, 2 if spinful else 1, OPENMX.to_ours)
-    blocks = {}
+    what = "orbital_types.dat, " + ("overlaps have no spin" if path.name == LEGACY_FILES["overlap"] else f"isspinful = {spinful}")
+    blocks: dict[BlockKey, np.ndarray] = {}
     with _open(path) as file:
         for key in file:
             r, i, j = _parse_key(path, key, layout.n_atoms)
@@ -179,9 +153,10 @@ def _read_legacy_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> Blo
             block = file[key][()]
             if np.shape(block) != (len(rows), len(columns)):
                 raise FormatError(
-                    f"{path}: block {key} must have shape {(len(rows), len(columns))} (orbital_types.dat, isspinful = {spinful}), "
-                    f"found {np.shape(block)}"
+                    f"{path}: block {key} must have shape {(len(rows), len(columns))} ({what}), found {np.shape(block)}"
                 )
+            if (i, j, r) in blocks:
+                raise FormatError(f"{path}: the block {key} is there twice, in two ways of writing its key")
             blocks[i, j, r] = block[np.ix_(rows, columns)]
     return check_matrix(path, lambda: BlockMatrix.from_blocks(layout, blocks, spin))
 
@@ -189,9 +164,9 @@ def _read_legacy_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> Blo
 def _parse_key(path: Path, key: str, n_atoms: int) -> tuple[tuple[int, int, int], int, int]:
     """R and the atoms, counted from 0, of a key "[R1, R2, R3, i, j]"."""
     try:
-        r1, r2, r3, i, j = (int(x) for x in json.loads(key))
+        r1, r2, r3, i, j = (operator.index(x) for x in json.loads(key))
     except (ValueError, TypeError) as error:
-        raise FormatError(f'{path}: expected keys "[R1, R2, R3, i, j]", found {key!r}') from error
+        raise FormatError(f'{path}: expected keys "[R1, R2, R3, i, j]" of whole numbers, found {key!r}') from error
     if not (1 <= i <= n_atoms and 1 <= j <= n_atoms):
         raise FormatError(f"{path}: key {key} names an atom that is not there; atoms are counted from 1 to {n_atoms}")
     return (r1, r2, r3), i - 1, j - 1
@@ -199,29 +174,21 @@ def _parse_key(path: Path, key: str, n_atoms: int) -> tuple[tuple[int, int, int]
 
 def _read_new_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> BlockMatrix:
     with _open(path) as file:
-        missing = {"atom_pairs", "chunk_boundaries", "chunk_shapes", "entries"} - set(file)
+        missing = set(NEW_DATASETS) - set(file)
         if missing:
             raise FormatError(f"{path}: the dataset(s) {sorted(missing)} are missing")
-        pairs, boundaries, shapes, entries = (
-            file[key][()] for key in ("atom_pairs", "chunk_boundaries", "chunk_shapes", "entries")
+        groups = [key for key in NEW_DATASETS if not isinstance(file[key], h5py.Dataset)]
+        if groups:
+            raise FormatError(f"{path}: {groups} must be datasets, found groups")
+        pairs, boundaries, shapes, entries = (file[key][()] for key in NEW_DATASETS)
+    if np.ndim(pairs) != 2 or pairs.shape[1] != 5 or pairs.dtype.kind not in "iu":
+        raise FormatError(
+            f"{path}: atom_pairs must be rows R1 R2 R3 i j of whole numbers, found {pairs.dtype} of shape {np.shape(pairs)}"
         )
-    if pairs.ndim != 2 or pairs.shape[1] != 5:
-        raise FormatError(f"{path}: atom_pairs must be rows R1 R2 R3 i j, found shape {pairs.shape}")
     matrix = check_matrix(path, lambda: BlockMatrix(layout, pairs[:, 3:], pairs[:, :3], entries, "spinor" if spinful else "none"))
     if not np.array_equal(shapes, matrix.shapes) or not np.array_equal(boundaries, matrix.offsets):
         raise FormatError(f"{path}: chunk_shapes or chunk_boundaries contradict elements_orbital_map and spinful = {spinful}")
     return matrix
-
-
-def _check_reciprocal(folder: Path, cell: np.ndarray):
-    """rlat.dat, where present, shows whether the vectors are columns, as the format demands."""
-    if not (folder / "rlat.dat").exists():
-        return
-    product = cell @ _read_table(folder / "rlat.dat")
-    if product.shape != (3, 3) or not np.abs(product - 2 * np.pi * np.eye(3)).max() < 1e-3:
-        raise FormatError(
-            f"{folder}: lat.dat and rlat.dat do not belong together; both hold vectors as columns: is one of them transposed?"
-        )
 
 
 def _orders(layout: OrbitalLayout, n_spin: int, convert) -> list[np.ndarray]:
@@ -230,39 +197,16 @@ def _orders(layout: OrbitalLayout, n_spin: int, convert) -> list[np.ndarray]:
     return [np.concatenate([gather + spin * len(gather) for spin in range(n_spin)]) for gather in gathers]
 
 
-def _read_info(folder: Path, required: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        facts = json.loads(_read_text(folder / "info.json"))
-    except ValueError as error:
-        raise FormatError(f"{folder / 'info.json'} is not readable: {error}") from error
-    if not isinstance(facts, dict):
-        raise FormatError(f"{folder / 'info.json'}: expected a JSON object, found {type(facts).__name__}")
-    missing = [key for key in required if key not in facts]
-    if missing:
-        raise FormatError(f"{folder / 'info.json'}: the key(s) {missing} are missing; it holds {sorted(facts)}")
-    return facts
-
-
 def _read_numbers(folder: Path, facts: dict[str, Any], fermi_level: str) -> dict[str, Any]:
     """fermi_level (eV) and n_electrons, where info.json tells them."""
     try:
         names = ((fermi_level, "fermi_level"), ("occupation", "n_electrons"))
-        return {name: float(facts[key]) for key, name in names if facts.get(key) is not None}
+        found = {name: float(facts[key]) for key, name in names if facts.get(key) is not None}
     except (TypeError, ValueError) as error:
         raise FormatError(f"{folder / 'info.json'}: {fermi_level} and occupation must be numbers: {error}") from error
-
-
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise FormatError(f"{path} is missing; the folder holds {sorted(p.name for p in path.parent.glob('*'))}")
-    return path.read_text()
-
-
-def _read_table(path: Path) -> np.ndarray:
-    try:
-        return np.array([[float(x) for x in line.split()] for line in _read_text(path).splitlines() if line.strip()])
-    except ValueError as error:
-        raise FormatError(f"{path}: expected a table of numbers: {error}") from error
+    if not np.isfinite(list(found.values())).all():
+        raise FormatError(f"{folder / 'info.json'}: {fermi_level} and occupation must be finite, or null; found {found}")
+    return found
 
 
 @contextmanager

@@ -16,13 +16,15 @@ def read_poscar(path) -> Structure:
     path = Path(path)
     if not path.is_file():
         raise FormatError(f"{path} is missing")
-    lines = [line.split() for line in path.read_text().splitlines()]
+    lines = [line.split() for line in path.read_text(errors="replace").splitlines()]
     try:
         scale = float(lines[1][0])
         cell = np.array([[float(x) for x in line[:3]] for line in lines[2:5]])
         if scale < 0:  # then it is the volume of the cell
             scale = (-scale / abs(np.linalg.det(cell))) ** (1 / 3)
         counts = [int(x) for x in lines[6]]
+        if min(counts) < 1:
+            raise ValueError(f"found {counts} as the numbers of atoms")
         numbers = [atomic_numbers[s] for s, count in zip(lines[5], counts, strict=True) for _ in range(count)]
         start = 8 if lines[7][0][0] in "sS" else 7  # 'Selective dynamics' is one more line
         cartesian = lines[start][0][0] in "cCkK"

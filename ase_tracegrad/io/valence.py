@@ -44,10 +44,6 @@ def set_valence(basis: Basis, code: str = "", changes: Mapping[str, float] | Non
         raise ValueError(f"no table of valence electrons for {code!r}; there are {', '.join(VALENCE)}: give them one by one")
     table = VALENCE.get(code.lower(), {})
     chosen = {number_of(symbol): float(count) for symbol, count in (changes or {}).items()}
-    wrong = {symbol_of(z): count for z, count in chosen.items() if not 0 < count <= z}
-    if wrong:
-        raise ValueError(f"an element has between 1 and Z valence electrons, found {wrong}")
-
     atoms = {}
     for number, atom in basis.atoms.items():
         valence = chosen.get(number, table.get(number) if atom.valence is None else atom.valence)

@@ -10,6 +10,7 @@ from ase_tracegrad.basis import AtomicBasis, Basis
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.io import FormatError, Sample, read
 from ase_tracegrad.io.deeph import write_deeph, write_deeph_legacy
+from ase_tracegrad.io.deeph_summary import read_summary
 from ase_tracegrad.io.store import StoreWriter
 from ase_tracegrad.structure import Structure
 from tests.io.samples import SHELLS, identity_overlap, make_sample
@@ -100,6 +101,13 @@ def replace_dataset(file, key, value):
     file[key] = value
 
 
+def sigma_y(n):
+    """A Hermitian matrix of imaginary numbers."""
+    matrix = np.zeros((n, n), dtype=complex)
+    matrix[0, 1], matrix[1, 0] = -1j, 1j
+    return matrix
+
+
 def first_block(file):
     return next(key for key in file if key.startswith("[") and not key.startswith("[0, 0, 0"))
 
@@ -134,13 +142,20 @@ LEGACY_DAMAGE = {
     "info.json is not readable": lambda f: rewrite(f, "info.json", lambda t: t[:10]),
     "expected a JSON object, found list": lambda f: (f / "info.json").write_text("[]"),
     r"key\(s\) \['isspinful'\] are missing": lambda f: change_info(f, isspinful="delete"),
+    "element.dat: expected atomic numbers, found 999": lambda f: (f / "element.dat").write_text("6\n999\n6\n"),
+    "element.dat: expected atomic numbers, found 1.7": lambda f: (f / "element.dat").write_text("6\n1.7\n6\n"),
+    "element.dat: .*some are not finite": lambda f: (f / "element.dat").write_text("6\nnan\n6\n"),
     "element.dat is missing": lambda f: (f / "element.dat").unlink(),
     "element.dat: expected a table of numbers": lambda f: rewrite(f, "element.dat", lambda t: "C\n"),
     "give no structure: .*positions": lambda f: rewrite(f, "element.dat", lambda t: t + "6\n"),
     "is one of them transposed": lambda f: np.savetxt(f / "lat.dat", np.loadtxt(f / "lat.dat").T),
+    "give no structure: .*found .3, 3., .3, 2.": lambda f: rewrite(f, "lat.dat", lambda t: "".join(t.splitlines(True)[:2])),
+    "do not belong together": lambda f: rewrite(f, "rlat.dat", lambda t: "".join(t.splitlines(True)[:2])),
+    "a shell of negative l": lambda f: rewrite(f, "orbital_types.dat", lambda t: t.replace("0  0  1  3", "0  0  -1  3")),
+    "one atom a line: invalid literal": lambda f: (f / "orbital_types.dat").write_bytes(b"0 \xe9\n0 0 1 3\n0 1 2\n"),
     "a line for each of 3 atoms, found 2": lambda f: rewrite(f, "orbital_types.dat", lambda t: "".join(t.splitlines(True)[:2])),
     "two sets of shells": lambda f: rewrite(f, "orbital_types.dat", lambda t: "0 1\n" + "".join(t.splitlines(True)[1:])),
-    "expected the l of each shell": lambda f: rewrite(f, "orbital_types.dat", lambda t: "s p\n" + t),
+    "expected the l of each shell": lambda f: rewrite(f, "orbital_types.dat", lambda t: "s p\n" + "".join(t.splitlines(True)[1:])),
     "overlaps.h5 is missing; the folder holds": lambda f: (f / "overlaps.h5").unlink(),
     "hamiltonians.h5 is not a readable HDF5 file": lambda f: (f / "hamiltonians.h5").write_bytes(b"nothing"),
     "must have shape .* found": lambda f: change_h5(
@@ -148,6 +163,17 @@ LEGACY_DAMAGE = {
     ),
     r"isspinful = True\), found": lambda f: change_info(f, isspinful=True),
     "expected keys": lambda f: change_h5(f, "overlaps.h5", lambda h: h.__setitem__("0_0_0_1_1", np.eye(9))),
+    "of whole numbers, found '.0.5, ": lambda f: change_h5(
+        f, "overlaps.h5", lambda h: h.__setitem__("[0.5, 0, 0, 1, 1]", np.eye(9))
+    ),
+    "Python int too large": lambda f: change_h5(f, "overlaps.h5", lambda h: h.__setitem__(f"[{10**20}, 0, 0, 1, 1]", np.eye(9))),
+    "is there twice": lambda f: change_h5(f, "overlaps.h5", lambda h: h.__setitem__("[0,0,0,1,1]", np.eye(9))),
+    r"\(orbital_types.dat, overlaps have no spin\)": lambda f: change_h5(
+        f, "overlaps.h5", lambda h: replace_dataset(h, "[0, 0, 0, 1, 1]", np.eye(18))
+    ),
+    "overlap of real orbitals is real, found imaginary parts up to 5.0e-01": lambda f: change_h5(
+        f, "overlaps.h5", lambda h: replace_dataset(h, "[0, 0, 0, 1, 1]", np.eye(9) + 0.5 * sigma_y(9))
+    ),
     "atoms are counted from 1 to 3": lambda f: change_h5(f, "overlaps.h5", lambda h: h.__setitem__("[0, 0, 0, 0, 1]", np.eye(9))),
     "must be a dataset": lambda f: change_h5(f, "overlaps.h5", lambda h: h.create_group("[5, 0, 0, 1, 1]")),
     "1 matrix elements are not finite": lambda f: change_h5(
@@ -166,6 +192,7 @@ LEGACY_DAMAGE = {
         (f / "hamiltonians.h5").read_bytes()[:-500]
     ),
     "fermi_level and occupation must be numbers": lambda f: change_info(f, fermi_level="unknown"),
+    "must be finite, or null": lambda f: change_info(f, fermi_level=float("nan")),
     "holds no blocks": lambda f: change_h5(f, "overlaps.h5", lambda h: h.clear()),
 }
 NEW_DAMAGE = {
@@ -173,9 +200,18 @@ NEW_DAMAGE = {
     "not a POSCAR of version 5": lambda f: rewrite(f, "POSCAR", lambda t: t.replace("C H", "")),
     "POSCAR: .*expected positions": lambda f: rewrite(f, "POSCAR", lambda t: "\n".join(t.splitlines()[:-1])),
     "elements_orbital_map does not fit POSCAR": lambda f: change_info(f, elements_orbital_map={"C": [0]}),
+    "a shell of negative l": lambda f: change_info(f, elements_orbital_map={"C": [0, 1, 2], "H": [0, 0, -1, 3]}),
+    "invalid literal for int.*'2.5'": lambda f: change_info(f, elements_orbital_map={"C": [0, 1, 2.5], "H": [0, 0, 1, 3]}),
+    r"found \[2, -1\] as the numbers": lambda f: rewrite(f, "POSCAR", lambda t: t.replace("2 1", "2 -1")),
     "atoms_quantity is 7, but .* give 3": lambda f: change_info(f, atoms_quantity=7),
     "orbits_quantity is 7, but .* give 30": lambda f: change_info(f, orbits_quantity=7),
     r"dataset\(s\) \['entries'\] are missing": lambda f: change_h5(f, "hamiltonian.h5", lambda h: h.__delitem__("entries")),
+    r"\['atom_pairs'\] must be datasets, found groups": lambda f: change_h5(
+        f, "overlap.h5", lambda h: (h.__delitem__("atom_pairs"), h.create_group("atom_pairs"))
+    ),
+    "of whole numbers, found float64": lambda f: change_h5(
+        f, "overlap.h5", lambda h: replace_dataset(h, "atom_pairs", h["atom_pairs"][()] + 0.1)
+    ),
     "rows R1 R2 R3 i j": lambda f: change_h5(f, "overlap.h5", lambda h: replace_dataset(h, "atom_pairs", np.zeros((2, 4), int))),
     "these pairs hold": lambda f: change_h5(f, "overlap.h5", lambda h: replace_dataset(h, "entries", h["entries"][:-1])),
     "chunk_shapes or chunk_boundaries contradict": lambda f: change_h5(
@@ -200,6 +236,35 @@ def test_every_fault_has_its_own_message(tmp_path, form, message, damage):
     with pytest.raises(FormatError, match=message) as caught:
         read(folder)
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_an_overlap_stored_as_complex_numbers_is_real(tmp_path, form):
+    sample = make_sample()
+    overlap = sample.overlap
+    WRITERS[form](tmp_path, replace(sample, overlap=replace(overlap, values=overlap.values.astype(complex))))
+    assert read(tmp_path).overlap.values.dtype == np.float64
+
+
+def test_comments_in_another_encoding_do_no_harm(tmp_path):
+    write_deeph(tmp_path, make_sample())
+    (tmp_path / "POSCAR").write_bytes(b"d\xe9form\xe9\n" + (tmp_path / "POSCAR").read_bytes().partition(b"\n")[2])
+    assert np.array_equal(read(tmp_path).structure.positions, make_sample().structure.positions[[0, 2, 1]])
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_the_summary_is_that_of_the_whole(tmp_path, form):
+    """And it needs no matrix."""
+    WRITERS[form](tmp_path, make_sample(spin="spinor"))
+    sample = read(tmp_path)
+    for file in tmp_path.glob("*.h5"):
+        file.unlink()
+    summary = read_summary(tmp_path)
+    assert (summary.spinful, summary.shells) == (True, SHELLS)
+    assert np.array_equal(summary.structure.positions, sample.structure.positions)
+    change_info(tmp_path, **{"spinful" if form == "new" else "isspinful": "delete"})
+    with pytest.raises(FormatError, match="are missing; it holds"):
+        read_summary(tmp_path)
 
 
 def test_a_folder_of_something_else_is_named(tmp_path):

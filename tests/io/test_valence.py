@@ -33,7 +33,7 @@ def test_tables_and_changes():
         (("vasp",), "no table of valence electrons for 'vasp'; there are openmx"),
         (("openmx",), "the table of openmx has no U: give"),
         (("", {"Xx": 1}), "'Xx' is no chemical symbol"),
-        (("", {"U": 93}), r"between 1 and Z valence electrons, found \{'U': 93.0\}"),
+        (("", {"U": 93}), r"element 92 has between 1 and Z valence electrons, found 93\.0"),
     ],
 )
 def test_what_cannot_be_known(arguments, message):
