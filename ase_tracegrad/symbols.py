@@ -9,7 +9,9 @@ _SYMBOLS = (
 
 
 def symbol_of(number: int) -> str:
-    """Chemical symbol of an atomic number."""
+    """Chemical symbol of an atomic number; ValueError for a number no element has."""
+    if not 0 <= number < len(_SYMBOLS):
+        raise ValueError(f"there is no element of atomic number {number}")
     return _SYMBOLS[number]
 
 

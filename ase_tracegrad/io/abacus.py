@@ -21,7 +21,7 @@ LETTERS = "SPDFGHIKL"
 def read_orb(path) -> AtomicBasis:
     """All orbitals of a .orb file, by l and zeta; FormatError names what is wrong with it."""
     path = Path(path)
-    head, _, body = path.read_text().partition("SUMMARY")
+    head, _, body = path.read_text(errors="replace").partition("SUMMARY")
     try:
         number = number_of(_read_word(head, "Element"))
         lmax = int(_read_word(head, "Lmax"))

@@ -32,20 +32,28 @@ def read_pao(path, shells: str | None = None) -> AtomicBasis:
     are meant, so a missing ``shells`` is an error. The valence charge is the file's valence.electron.
     """
     path = Path(path)
-    text = path.read_text()
-    number, valence, cutoff = (_read_value(path, text, key) for key in ("AtomSpecies", "valence.electron", "radial.cutoff.pao"))
     momenta = parse_shells(path, shells)
-    found = []
-    for l in sorted(set(momenta)):
-        radii, values = _read_orbitals(path, text, l)
-        if values.shape[1] < momenta.count(l):
-            raise FormatError(f"{path}: {momenta.count(l)} {LETTERS[l]} orbitals are asked for, the file holds {values.shape[1]}")
-        grid = np.arange(0.0, cutoff + TAIL, STEP)
-        for column in values.T[: momenta.count(l)]:
-            table = interpolate(radii, column, grid) / OPENMX_BOHR**1.5
-            radial = TabulatedRadial(l, grid * OPENMX_BOHR, table, normalise=False, cutoff=cutoff * OPENMX_BOHR)
-            found.append(Shell(l, radial))
-    return AtomicBasis(int(number), tuple(shell.l for shell in found), tuple(found), valence)
+    text = path.read_text(errors="replace")
+    try:
+        number = int(_read_word(text, "AtomSpecies"))
+        valence, cutoff = (float(_read_word(text, key)) for key in ("valence.electron", "radial.cutoff.pao"))
+        found = []
+        for l in sorted(set(momenta)):
+            radii, values = _read_orbitals(text, l)
+            if values.shape[1] < momenta.count(l):
+                raise ValueError(f"{momenta.count(l)} {LETTERS[l]} orbitals are asked for, the file holds {values.shape[1]}")
+            found += [Shell(l, _tabulate(l, radii, column, cutoff)) for column in values.T[: momenta.count(l)]]
+        return AtomicBasis(number, tuple(shell.l for shell in found), tuple(found), valence)
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from error
+
+
+def _tabulate(l: int, radii: np.ndarray, values: np.ndarray, cutoff: float) -> TabulatedRadial:
+    if not 0 < cutoff <= radii[-1]:
+        raise ValueError(f"radial.cutoff.pao is {cutoff} Bohr, the grid of the {LETTERS[l]} orbitals ends at {radii[-1]:.3f}")
+    grid = np.arange(0.0, cutoff + TAIL, STEP)
+    table = interpolate(radii, values, grid) / OPENMX_BOHR**1.5
+    return TabulatedRadial(l, grid * OPENMX_BOHR, table, normalise=False, cutoff=cutoff * OPENMX_BOHR)
 
 
 def interpolate(radii: np.ndarray, values: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -56,23 +64,25 @@ def interpolate(radii: np.ndarray, values: np.ndarray, r: np.ndarray) -> np.ndar
     return CubicHermiteSpline(radii, values, slopes)(np.clip(r, radii[0], radii[-1]))
 
 
-def _read_value(path: Path, text: str, key: str) -> float:
-    found = re.search(rf"^\s*{re.escape(key)}\s+([-+.\deE]+)", text, re.MULTILINE)
+def _read_word(text: str, key: str) -> str:
+    found = re.search(rf"^\s*{re.escape(key)}\s+(\S+)", text, re.MULTILINE)
     if found is None:
-        raise FormatError(f"{path}: no {key}; expected a .pao file of OpenMX's data base")
-    return float(found.group(1))
+        raise ValueError(f"no {key}; expected a .pao file of OpenMX's data base")
+    return found.group(1)
 
 
-def _read_orbitals(path: Path, text: str, l: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_orbitals(text: str, l: int) -> tuple[np.ndarray, np.ndarray]:
     """Radii (n,) in Bohr and functions (n, multiplicity) in Bohr^(-3/2) of one l."""
     tag = rf"pseudo\.atomic\.orbitals\.L={l}"
     found = re.search(rf"<{tag}\s*\n(.*?){tag}>", text, re.DOTALL)
     if found is None:
-        raise FormatError(f"{path}: the file holds no {LETTERS[l]} orbitals")
+        raise ValueError(f"the file holds no {LETTERS[l]} orbitals")
     try:
         table = np.array([[float(x) for x in line.split()] for line in found.group(1).splitlines() if line.strip()])
         if table.ndim != 2 or table.shape[1] < 3 or not (np.diff(table[:, 1]) > 0).all():
             raise ValueError("expected rows of ln r, r and the functions, with growing r")
+        if not np.isfinite(table).all():
+            raise ValueError("some numbers are not finite")
     except ValueError as error:
-        raise FormatError(f"{path}: the {LETTERS[l]} orbitals are damaged: {error}") from error
+        raise ValueError(f"the {LETTERS[l]} orbitals are damaged: {error}") from error
     return table[:, 1], table[:, 2:]

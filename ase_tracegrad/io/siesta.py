@@ -20,7 +20,7 @@ REFINEMENT = 2  # points per point of the file, so that the spline of R follows 
 def read_ion(path) -> AtomicBasis:
     """The basis orbitals of one species, in the file's order; the valence charge is the file's."""
     path = Path(path)
-    text = path.read_text()
+    text = path.read_text(errors="replace")
     try:
         number, valence, orbitals = _parse_xml(text) if text.lstrip().startswith("<ion") else _parse_text(text)
         shells = tuple(Shell(l, _tabulate(l, table)) for l, table in orbitals)

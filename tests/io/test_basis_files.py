@@ -1,5 +1,7 @@
 """Basis files of OpenMX and SIESTA: real ones from the shared data, damaged ones made up here."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.linalg import eigh
@@ -86,11 +88,36 @@ def test_ion_orbitals(tmp_path, form):
     assert d(x) / s(x) == pytest.approx((x / BOHR) ** 2 * d(1.0) / s(1.0) * BOHR**2, rel=1e-6)
 
 
+def replace_word(text: str, after: str, column: int, word: str) -> str:
+    """The text with one word of the line behind ``after`` replaced; columns are counted from 1."""
+    start = text.index("\n", text.index(after)) + 1
+    end = text.index("\n", start)
+    words = text[start:end].split()
+    words[column - 1] = word
+    return text[:start] + " ".join(words) + text[end:]
+
+
 DAMAGE = {
     "no AtomSpecies": ("pao", lambda t: t.replace("AtomSpecies", "Species")),
     "no radial.cutoff.pao": ("pao", lambda t: t.replace("radial.cutoff.pao", "cutoff")),
     "holds no p orbitals": ("pao", lambda t: t[: t.index("<pseudo.atomic.orbitals.L=1")]),
     "p orbitals are damaged": ("pao", lambda t: t.replace("orbitals.L=1\n", "orbitals.L=1\n 1 2 x\n")),
+    "some numbers are not finite": ("pao", lambda t: replace_word(t, "<pseudo.atomic.orbitals.L=1", 3, "nan")),
+    "with growing r": ("pao", lambda t: replace_word(t, "<pseudo.atomic.orbitals.L=1", 2, "nan")),
+    "radial.cutoff.pao is 1000000000000.0 Bohr, the grid of the s orbitals ends": (
+        "pao",
+        lambda t: t.replace("pao  4.0", "pao  1e12"),
+    ),
+    "radial.cutoff.pao is -1.0 Bohr": ("pao", lambda t: t.replace("pao  4.0", "pao  -1")),
+    "the grid of the p orbitals ends at 0.001": (
+        "pao",
+        lambda t: re.sub(r"(orbitals.L=1\n(?:.*\n){2})(?:.*\n)*(pseudo)", r"\1\2", t),
+    ),
+    "invalid literal for int": ("pao", lambda t: t.replace("AtomSpecies  6", "AtomSpecies  6.5")),
+    "no element of atomic number 999": ("pao", lambda t: t.replace("AtomSpecies  6", "AtomSpecies  999")),
+    "no element of atomic number -14": ("text", lambda t: t.replace(" 14 # Z", " -14 # Z")),
+    "between 1 and Z valence electrons, found -3.0": ("pao", lambda t: t.replace("electron   4.0", "electron  -3")),
+    "between 1 and Z valence electrons, found nan": ("text", lambda t: t.replace("4.0 # Valence", "nan # Valence")),
     "found '%!PS'": ("pao", lambda t: "%!PS"),
     "not a readable .ion.*IndexError": ("text", lambda t: "\n".join(t.splitlines()[:200])),
     "not a readable .ion.*ValueError": ("text", lambda t: t.replace(" 300 0.01", " three")),
@@ -107,6 +134,16 @@ def test_damaged_files_are_named(tmp_path, message, damage):
     path.write_text(change(path.read_text()))
     with pytest.raises(FormatError, match=f"(?s)basis: .*{message}"):
         read_basis({"C": path}, {"C": "s2p1"})
+
+
+@pytest.mark.parametrize("form", ["pao", "text"])
+def test_comments_in_another_encoding_do_no_harm(tmp_path, form):
+    """The data base is older than UTF-8."""
+    path = tmp_path / "basis"
+    write_pao(path) if form == "pao" else write_ion(path, form)
+    path.write_bytes(path.read_bytes().replace(b"a comment" if form == "pao" else b"something", b"d\xe9form\xe9"))
+    assert b"\xe9" in path.read_bytes()
+    assert read_basis({"C": path}, {"C": "s2p1"})[6].size == 5 if form == "pao" else read_ion(path).size == 6
 
 
 def test_requests_that_cannot_be_met(tmp_path):
