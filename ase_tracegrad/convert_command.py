@@ -19,7 +19,7 @@ def convert_files(
     ] = None,
     basis: Annotated[list[str] | None, typer.Option(help="The DFT code's basis file: Bi8.0.pao:s3p2d2, Si.ion, H.orb.")] = None,
     code: Annotated[str, typer.Option(help="Valence electrons from the table of openmx, abacus, aims or pyscf.")] = "",
-    valence: Annotated[list[str] | None, typer.Option(help="Valence electrons of an element, such as Mo=14.")] = None,
+    valence: Annotated[list[str] | None, typer.Option(help="Valence electrons of an element, such as Mo=14; count anew.")] = None,
     compact: Annotated[bool, typer.Option(help="Round packed H to 2^-28 eV, S to 2^-34; keep half of the blocks.")] = False,
     skip_broken: Annotated[bool, typer.Option(help="Leave out structures that cannot be read.")] = False,
 ):
@@ -46,7 +46,7 @@ def convert_files(
 
     def prepare(sample: Sample) -> Sample:
         own = set_valence(sample.basis, code, counts) if orbitals is None else orbitals
-        sample = attach_basis(sample, own)
+        sample = attach_basis(sample, own, recount=bool(counts))
         if orbitals is not None and not checked:
             checked.append(_check_overlap(sample))
         return sample

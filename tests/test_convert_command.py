@@ -71,6 +71,12 @@ def test_valence_from_tables_and_by_hand(here, tracegrad):
     assert ase_tracegrad.read("one.tgh").info["n_electrons"] == 8
     assert tracegrad("convert", "data/x0", "new", "--valence", "C=2")[0] == 0
     assert read("new").info["n_electrons"] == 4
+    # A count given by hand stands above the one in the file, a table does not.
+    assert tracegrad("convert", "new", "three.h5", "--valence", "C=3")[0] == 0
+    assert read("three.h5").info["n_electrons"] == 6
+    assert tracegrad("convert", "new", "two.h5", "--code", "openmx")[0] == 0
+    assert read("two.h5").info["n_electrons"] == 4
+    assert "element(s) [6] is unknown" in tracegrad("convert", "new", "x.h5", "--valence", "Si=4")[2]
     assert tracegrad("convert", "data/x0", "bare.h5")[0] == 0
     assert "n_electrons" not in read("bare.h5").info
 

@@ -97,10 +97,11 @@ def name_shells(momenta) -> str:
     return "".join(f"{LETTERS[l]}{list(momenta).count(l)}" for l in sorted(set(momenta)))
 
 
-def attach_basis(sample: Sample, basis: Basis) -> Sample:
+def attach_basis(sample: Sample, basis: Basis, *, recount: bool = False) -> Sample:
     """The sample with the radial functions and valence charges of a basis, whose shells must be those of its matrices.
 
-    The electron count follows where the sample does not have one. FormatError if the shells differ.
+    The electron count follows where the sample does not have one, or with ``recount`` in any case. FormatError if the shells
+    differ, ValueError if electrons are to be counted anew and a valence charge is unknown.
     """
     for number in sorted({int(z) for z in sample.structure.numbers}):
         found = basis.atoms.get(number)
@@ -113,6 +114,7 @@ def attach_basis(sample: Sample, basis: Basis) -> Sample:
                 f"the data hold {name_shells(wanted)}"
             )
     info = dict(sample.info)
-    if "n_electrons" not in info and all(basis[z].valence is not None for z in sample.structure.numbers):
+    known = all(basis[z].valence is not None for z in sample.structure.numbers)
+    if recount or (known and "n_electrons" not in info):
         info["n_electrons"] = basis.count_electrons(sample.structure.numbers)
     return replace(sample, basis=basis, info=info)

@@ -32,7 +32,7 @@ def read_hsx(path) -> Sample:
     matrix, fermi_level = _read_with_sisl(path)
     geometry = matrix.geometry
     structure = Structure(geometry.atoms.Z, geometry.xyz, geometry.cell, np.ones(3, dtype=bool))
-    basis = Basis(_read_shells(path, geometry), name=f"SIESTA {path.stem}", code="SIESTA")
+    basis = Basis(_read_shells(path, geometry), name="SIESTA", code="SIESTA")
     layout = basis.layout(structure.numbers)
     overlap = check_matrix(path, lambda: _to_blocks(layout, geometry, [matrix.tocsr(matrix.S_idx)], "none"))
     hamiltonian = check_matrix(path, lambda: _to_blocks(layout, geometry, *_spin_parts(path, matrix)))

@@ -1,12 +1,17 @@
 """SIESTA's own matrices through sisl: against SIESTA's eigenvalues, its .ion files and DeepH-dock's conversion."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ase_tracegrad.electronic.bands import compute_bands
+from ase_tracegrad.electronic.space_group import find_space_group
+from ase_tracegrad.electronic.symmetry import covariance_residuals
 from ase_tracegrad.io import FormatError, read
+from ase_tracegrad.io.convert import convert
+from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.overlap import compute_overlap
 from tests.electronic.test_golden import read_eigenvalues, read_kpoints
 
@@ -24,6 +29,18 @@ def test_silicon_is_what_deeph_dock_converts(shared_data):
     assert np.abs((ours.hamiltonian - theirs.hamiltonian).values).max() < 1e-4
 
 
+def test_runs_with_other_labels_are_packed_together(tmp_path, shared_data):
+    """SystemLabel names the .HSX file; the orbitals are the same."""
+    for label in ("one", "two"):
+        (tmp_path / "runs" / label).mkdir(parents=True)
+        shutil.copy(shared_data / "reference" / "siesta" / "Si" / "Si.HSX", tmp_path / "runs" / label / f"{label}.HSX")
+        shutil.copy(shared_data / "reference" / "siesta" / "Si" / "Si.ion", tmp_path / "runs" / label)
+    assert convert(tmp_path / "runs", tmp_path / "all.h5", "packed").written == ["one", "two"]
+    with StoreReader(tmp_path / "all.h5") as store:
+        assert store.names == ["one", "two"]
+        assert store.basis[14].valence == 4
+
+
 def test_bismuth_with_spin_orbit_coupling(shared_data):
     folder = shared_data / "reference" / "siesta" / "Bi_hexagonal_soc"
     sample = read(folder)
@@ -34,6 +51,15 @@ def test_bismuth_with_spin_orbit_coupling(shared_data):
     found = compute_overlap(sample.structure, sample.basis)
     assert set(found.index) <= set(sample.overlap.index)
     assert np.abs((found - sample.overlap).values).max() < 1e-5
+
+
+def test_spins_turn_with_the_crystal(shared_data):
+    """Eigenvalues alone do not tell the parts of the spin from their conjugates; the twelve operations of bismuth do."""
+    sample = read(shared_data / "reference" / "siesta" / "Bi_hexagonal_soc")
+    group, h = find_space_group(sample.structure, tolerance=1e-3), sample.hamiltonian
+    assert len(group) == 12
+    assert covariance_residuals(h, group).max() < 5e-3  # the symmetry that SIESTA's grid breaks
+    assert covariance_residuals(replace(h, values=h.values.conj()), group).max() > 1
 
 
 def test_files_that_cannot_be_read(tmp_path, shared_data):
