@@ -67,10 +67,10 @@ def _check_spin(name: str, sample: Sample, spinor: bool):
             f"{name}: the label is {'a spinor' if found == 'spinor' else 'a spinless'} Hamiltonian, the network predicts "
             f"{'spinors' if spinor else 'spinless ones'}: set network.spinor to {str(not spinor).lower()}"
         )
-    residual = time_reversal_residual(sample.hamiltonian) if spinor else 0.0
+    residual = time_reversal_residual(sample.hamiltonian)
     if residual > LARGEST_MAGNETISM:
         raise ValueError(
-            f"{name}: H differs from its time reverse by up to {residual:.2g} eV, so the label is magnetic; spinor networks "
+            f"{name}: H differs from its time reverse by up to {residual:.2g} eV, so the label is magnetic; networks "
             f"predict non-magnetic Hamiltonians (up to {LARGEST_MAGNETISM:g} eV): compute it without moments, or leave it out"
         )
 

@@ -82,8 +82,8 @@ def from_block_matrix(
 
     For spinors these are the real numbers of spin.py; a spinless matrix acts on both spins alike.
     """
-    if shells.spinor:
-        matrix = matrix.with_spin("spinor")
+    # Without spin, time reversal makes H real; some programs store it as complex numbers.
+    matrix = matrix.with_spin("spinor") if shells.spinor else replace(matrix, values=matrix.values.real)
     numbers = graph.structure.numbers
     orbitals = [shells.spin_orbitals(int(z)) for z in numbers]
     size = matrix.n_spin * shells.size

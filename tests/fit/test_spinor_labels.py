@@ -78,6 +78,19 @@ def test_labels_of_the_wrong_kind_are_refused():
     magnetic = BlockMatrix.from_blocks(sample.hamiltonian.layout, blocks, "spinor")
     with pytest.raises(ValueError, match=r"differs from its time reverse by up to 0\.2 eV, so the label is magnetic"):
         label_graph("a", replace(sample, hamiltonian=magnetic), make_network(SPINOR_NETWORK))
+    spinless = make_sample()
+    currents = replace(spinless.hamiltonian, values=spinless.hamiltonian.values * (1 + 0.1j))
+    with pytest.raises(ValueError, match="differs from its time reverse"):
+        label_graph("a", replace(spinless, hamiltonian=currents), make_network())
+
+
+@pytest.mark.filterwarnings("error")
+def test_real_labels_stored_as_complex_numbers():
+    sample, network = make_sample(), make_network()
+    stored = replace(sample.hamiltonian, values=sample.hamiltonian.values + 0j)
+    found, expected = (label_graph("a", s, network) for s in (replace(sample, hamiltonian=stored), sample))
+    assert torch.equal(found.onsite, expected.onsite)
+    assert torch.equal(found.offsite, expected.offsite)
 
 
 def test_raw_trace_is_summed_over_the_spin(labelled):
