@@ -33,14 +33,14 @@ def read_deeph_legacy(folder) -> Sample:
     """A folder of the legacy format. FormatError names the file, what was expected and what was found."""
     folder = Path(folder)
     facts = _read_info(folder, ("isspinful",))
-    numbers = _read_table(folder / "element.dat").astype(int).ravel()
-    cell, positions = (_read_table(folder / name).T for name in ("lat.dat", "site_positions.dat"))
+    numbers = read_table(folder / "element.dat").astype(int).ravel()
+    cell, positions = (read_table(folder / name).T for name in ("lat.dat", "site_positions.dat"))
     _check_reciprocal(folder, cell)
     try:
         structure = Structure(numbers, positions, cell, np.ones(3, dtype=bool))
     except StructureError as error:
         raise FormatError(f"{folder}: element.dat, site_positions.dat and lat.dat give no structure: {error}") from error
-    lines = _read_text(folder / "orbital_types.dat").split("\n")
+    lines = read_text(folder / "orbital_types.dat").split("\n")
     try:
         shells = [tuple(int(l) for l in line.split()) for line in lines if line.strip()]
     except ValueError as error:
@@ -217,7 +217,7 @@ def _check_reciprocal(folder: Path, cell: np.ndarray):
     """rlat.dat, where present, shows whether the vectors are columns, as the format demands."""
     if not (folder / "rlat.dat").exists():
         return
-    product = cell @ _read_table(folder / "rlat.dat")
+    product = cell @ read_table(folder / "rlat.dat")
     if product.shape != (3, 3) or not np.abs(product - 2 * np.pi * np.eye(3)).max() < 1e-3:
         raise FormatError(
             f"{folder}: lat.dat and rlat.dat do not belong together; both hold vectors as columns: is one of them transposed?"
@@ -232,7 +232,7 @@ def _orders(layout: OrbitalLayout, n_spin: int, convert) -> list[np.ndarray]:
 
 def _read_info(folder: Path, required: tuple[str, ...]) -> dict[str, Any]:
     try:
-        facts = json.loads(_read_text(folder / "info.json"))
+        facts = json.loads(read_text(folder / "info.json"))
     except ValueError as error:
         raise FormatError(f"{folder / 'info.json'} is not readable: {error}") from error
     if not isinstance(facts, dict):
@@ -252,15 +252,17 @@ def _read_numbers(folder: Path, facts: dict[str, Any], fermi_level: str) -> dict
         raise FormatError(f"{folder / 'info.json'}: {fermi_level} and occupation must be numbers: {error}") from error
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of one of a folder's small files; FormatError if it is missing."""
     if not path.is_file():
         raise FormatError(f"{path} is missing; the folder holds {sorted(p.name for p in path.parent.glob('*'))}")
     return path.read_text()
 
 
-def _read_table(path: Path) -> np.ndarray:
+def read_table(path: Path) -> np.ndarray:
+    """The rows of numbers in a text file; FormatError if it holds anything else."""
     try:
-        return np.array([[float(x) for x in line.split()] for line in _read_text(path).splitlines() if line.strip()])
+        return np.array([[float(x) for x in line.split()] for line in read_text(path).splitlines() if line.strip()])
     except ValueError as error:
         raise FormatError(f"{path}: expected a table of numbers: {error}") from error
 

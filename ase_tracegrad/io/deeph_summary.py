@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..structure import Structure, StructureError
+from .deeph import read_table, read_text
 from .poscar import read_poscar
 from .sample import FormatError
 
@@ -26,17 +27,17 @@ def read_summary(folder) -> FolderSummary:
 
     folder = Path(folder)
     try:
-        facts = json.loads((folder / "info.json").read_text())
+        facts = json.loads(read_text(folder / "info.json"))
         if (folder / "POSCAR").is_file():
             shells = {atomic_numbers[symbol]: tuple(map(int, row)) for symbol, row in facts["elements_orbital_map"].items()}
             return FolderSummary(read_poscar(folder / "POSCAR"), shells, bool(facts["spinful"]))
-        numbers = np.loadtxt(folder / "element.dat", ndmin=1).astype(int)
-        positions, cell = (np.loadtxt(folder / name, ndmin=2).T for name in ("site_positions.dat", "lat.dat"))
+        numbers = read_table(folder / "element.dat").astype(int).ravel()
+        positions, cell = (read_table(folder / name).T for name in ("site_positions.dat", "lat.dat"))
         structure = Structure(numbers, positions, cell, np.ones(3, dtype=bool))
-        lines = [line for line in (folder / "orbital_types.dat").read_text().splitlines() if line.strip()]
+        lines = [line for line in read_text(folder / "orbital_types.dat").splitlines() if line.strip()]
         shells = {int(z): tuple(map(int, line.split())) for z, line in zip(numbers, lines, strict=True)}
         return FolderSummary(structure, shells, bool(facts["isspinful"]))
-    except FileNotFoundError as error:
-        raise FormatError(f"{folder}: {Path(error.filename).name} is missing") from error
+    except FormatError:
+        raise
     except (KeyError, TypeError, ValueError, StructureError) as error:
         raise FormatError(f"{folder}: its small files do not describe a structure: {type(error).__name__}: {error}") from error
