@@ -52,16 +52,22 @@ def name_structures(files: list[str]) -> dict:
     return named
 
 
+def read_structure(name: str):
+    """The one structure that 'file' or 'file@index' means; CommandError if there are several."""
+    found = read_structures(name)
+    if len(found) != 1:
+        raise CommandError(f"{name} means {len(found)} structures; pick one, as in {name.split('@')[0]}@0")
+    return found[0]
+
+
 def attach(structure: str, model: str, device: str | None, dtype: str, kpts: str | None):
     """The structure with a calculator on it; ``kpts`` becomes the mesh of everything, the Fermi level included."""
     parameters = {} if kpts is None else dict.fromkeys(("kpts", "fermi_kpts"), parse_kpts(kpts))
-    found = read_structures(structure)
-    if len(found) != 1:
-        raise CommandError(f"{structure} means {len(found)} structures; pick one, as in {structure.split('@')[0]}@0")
+    atoms = read_structure(structure)
     from .calculator import TraceGradCalculator
 
-    found[0].calc = TraceGradCalculator(model, device=device, dtype=dtype, **parameters)
-    return found[0]
+    atoms.calc = TraceGradCalculator(model, device=device, dtype=dtype, **parameters)
+    return atoms
 
 
 def parse_kpts(text: str):

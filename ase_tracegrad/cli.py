@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import __version__
-from .arguments import CommandError, attach, check_folder, check_grouping, check_picture, name_structures, parse_window
+from .arguments import (
+    CommandError,
+    attach,
+    check_folder,
+    check_grouping,
+    check_picture,
+    name_structures,
+    parse_window,
+    read_structure,
+)
 from .convert_command import convert_files
 from .model_commands import models_app
 from .replace_file import replace_file, replace_text
@@ -221,15 +230,21 @@ def predict(
 @app.command()
 def info(structure: Structure, model: Model = "graphene-pbe", device: Device = None, dtype: Dtype = "float32"):
     """What a model would make of a structure: size, electrons, warnings; and the model card."""
-    atoms = attach(structure, model, device, dtype, None)
+    atoms = read_structure(structure)
+    from .nn.domain import UnsupportedStructureError
+    from .nn.predictor import load_model
     from .structure import Structure as Checked
 
-    predictor = atoms.calc.predictor
-    reasons = predictor.check(Checked.from_atoms(atoms))
-    layout = predictor.basis.layout(atoms.numbers)
+    predictor = load_model(model, device=device, dtype=dtype)
     typer.echo(f"structure: {atoms.get_chemical_formula()}, {len(atoms)} atoms, periodic along {_axes(atoms.pbc)}")
-    typer.echo(f"orbitals: {layout.total}; valence electrons: {predictor.basis.count_electrons(atoms.numbers):g}")
-    typer.echo("training domain: " + ("inside" if not reasons else "; ".join(reasons)))
+    try:
+        reasons = predictor.check(Checked.from_atoms(atoms))
+    except UnsupportedStructureError as error:
+        typer.echo(f"training domain: cannot be predicted: {error}")
+    else:
+        layout = predictor.basis.layout(atoms.numbers)
+        typer.echo(f"orbitals: {layout.total}; valence electrons: {predictor.basis.count_electrons(atoms.numbers):g}")
+        typer.echo("training domain: " + ("inside" if not reasons else "; ".join(reasons)))
     typer.echo(str(predictor.card))
 
 

@@ -20,12 +20,15 @@ def convert_files(
     basis: Annotated[list[str] | None, typer.Option(help="The DFT code's basis file: Bi8.0.pao:s3p2d2, Si.ion, H.orb.")] = None,
     code: Annotated[str, typer.Option(help="Valence electrons from the table of openmx, abacus, aims or pyscf.")] = "",
     valence: Annotated[list[str] | None, typer.Option(help="Valence electrons of an element, such as Mo=14; count anew.")] = None,
+    splits: Annotated[
+        str, typer.Option(help="For training: shares '0.8,0.1,0.1' of train, validation, test, or a JSON file {split: [names]}.")
+    ] = "",
     compact: Annotated[bool, typer.Option(help="Round packed H to 2^-28 eV, S to 2^-34; keep half of the blocks.")] = False,
     skip_broken: Annotated[bool, typer.Option(help="Leave out structures that cannot be read.")] = False,
 ):
     """Convert H(R) and S(R) of many structures; a second run goes on where the first was stopped.
 
-    Packed files for training need --basis (radial functions, from which S of new structures follows) or at least --code.
+    Packed files for training need --splits, and --basis (radial functions, from which S of new structures follows) or --code.
     """
     from .io.basis_files import attach_basis, read_basis_files
     from .io.convert import FORMATS, convert
@@ -51,8 +54,16 @@ def convert_files(
             checked.append(_check_overlap(sample))
         return sample
 
-    options = {"basis": basis, "code": code, "valence": counts}
-    done = convert(source, out, form, prepare=prepare, exact=not compact, options=options, skip_broken=skip_broken)
+    done = convert(
+        source,
+        out,
+        form,
+        prepare=prepare,
+        exact=not compact,
+        options={"basis": basis, "code": code, "valence": counts},
+        splits=splits,
+        skip_broken=skip_broken,
+    )
     if checked:
         typer.echo(f"S from the basis files equals that of the first structure to {checked[0]:.1e}")
     for name, reason in done.broken.items():

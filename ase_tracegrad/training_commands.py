@@ -64,5 +64,6 @@ def evaluate_model_file(
     result = evaluate_file(model, data, split=split, device=device)
     replace_text(out, json.dumps(result, indent=1) + "\n")
     typer.echo(format_table(result["groups"]))
+    typer.echo(f"wrote {out}: the same of every structure")
     if write_card:
         write_errors_into_card(find_model(model), result["groups"])

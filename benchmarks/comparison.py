@@ -21,11 +21,10 @@ import torch
 from measure import describe_machine, write_result
 
 from ase_tracegrad.fit.config import TrainingConfig, load_config
-from ase_tracegrad.fit.dataset import content_hash
 from ase_tracegrad.fit.evaluate import evaluate_model, group_of
 from ase_tracegrad.fit.state import MAY_CHANGE, STATE_FILE
 from ase_tracegrad.fit.trainer import Trainer
-from ase_tracegrad.io.store import StoreReader
+from ase_tracegrad.io.store import StoreReader, content_hash
 from ase_tracegrad.nn.backbones import build_network
 from ase_tracegrad.nn.config import NetworkConfig, config_to_dict
 from ase_tracegrad.nn.network import count_parameters

@@ -1,12 +1,13 @@
 """The O(2) network against e3nn tensor products: CPU time and saved activations, one thread, same process.
 
-    python benchmarks/network.py [--repeats 7] [--out benchmarks/results/network.json]
+    python benchmarks/network.py [--repeats 7] [--checkout DeepH-E3] [--out benchmarks/results/network.json]
 
 linear: one O2Linear against FullyConnectedTensorProduct with the harmonics of the edge, forward and backward, 32 channels of
 every l of natural parity, 480 edges; the time of O2Linear includes turning the features into and out of the edge frames.
 'equal' has the same number of free parameters (all filters lf <= 2 l), 'usual' only filters lf <= l.
 network: training step and inference at DeepH-E3's default irreps on 8-atom graphene; 'two' has TraceGrad on the pairs of the
 last two blocks, 'all' on nodes and pairs of every block, with trace decoders.
+--checkout: also the original DeepH-E3 code at the same irreps; original_deeph_e3.py tells what it needs.
 CPU times are process times, the least of several; cases alternate, so a busy machine slows all of them alike.
 """
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from e3nn import o3
 from measure import describe_machine, fastest_in_turns, write_result
+from original_deeph_e3 import OriginalNetwork, load_original
 from tensor_product_network import TensorProductNetwork
 
 from ase_tracegrad.basis import AtomicBasis, Basis
@@ -117,8 +119,8 @@ def make_graphene_batch(config: NetworkConfig, lmax: int, repeat: int = 2) -> tu
     return batch, torch.from_numpy(graph.vectors[graph.n_onsite :][batch.pair_order]).float()
 
 
-def make_networks(config: NetworkConfig) -> dict[str, torch.nn.Module]:
-    """The networks to compare, float32."""
+def make_networks(config: NetworkConfig, original: type[torch.nn.Module] | None = None) -> dict[str, torch.nn.Module]:
+    """The networks to compare, float32; original: see load_original."""
     torch.manual_seed(0)
     networks: dict[str, torch.nn.Module] = {
         name: HamiltonianNetwork(replace(config, tracegrad=c), BASIS, [6]).float()
@@ -127,18 +129,22 @@ def make_networks(config: NetworkConfig) -> dict[str, torch.nn.Module]:
     for block in networks["o2_tracegrad_two"].blocks[:-2]:
         block.edge_tracegrad = None
     networks["tensor_products"] = TensorProductNetwork(config, networks["o2"].shells).float()
+    if original is not None:
+        networks["original"] = OriginalNetwork(original, config, networks["o2"].shells).float()
     return networks
 
 
-def measure_network(config: NetworkConfig = DEEPH_E3, repeat: int = 2, repeats: int = 5) -> dict:
+def measure_network(
+    config: NetworkConfig = DEEPH_E3, repeat: int = 2, repeats: int = 5, original: type[torch.nn.Module] | None = None
+) -> dict:
     """CPU seconds of a training step and of inference, and activations kept for the backward pass."""
-    networks = make_networks(config)
+    networks = make_networks(config, original)
     lmax = networks["o2"].lmax
     batch, directions = make_graphene_batch(config, lmax, repeat)
     labels = torch.randn(batch.n_pairs, 13, 13), torch.randn(batch.n_atoms, 13, 13)
 
     def forward(name: str) -> list[torch.Tensor]:
-        if name == "tensor_products":
+        if name in ("tensor_products", "original"):
             return list(networks[name](batch, directions))
         prediction = networks[name](batch, with_traces=True)
         return [x for x in vars(prediction).values() if x is not None]
@@ -161,6 +167,7 @@ def measure_network(config: NetworkConfig = DEEPH_E3, repeat: int = 2, repeats: 
     train = fastest_in_turns({name: lambda name=name: step(name) for name in networks}, repeats)
     inference = fastest_in_turns({name: lambda name=name: infer(name) for name in networks}, repeats)
     saved = {name: saved_bytes(lambda name=name: loss(name), networks[name]) / batch.n_pairs for name in networks}
+    rows = {"training_ratio": train, "inference_ratio": inference, "saved_ratio": saved}
     return {
         "atoms": batch.n_atoms,
         "pairs": batch.n_pairs,
@@ -175,6 +182,7 @@ def measure_network(config: NetworkConfig = DEEPH_E3, repeat: int = 2, repeats: 
         "saved_ratio": saved["tensor_products"] / saved["o2"],
         "tracegrad_overhead_two": train["o2_tracegrad_two"] / train["o2"] - 1,
         "tracegrad_overhead_all": train["o2_tracegrad_all"] / train["o2"] - 1,
+        **{f"original_{key}": row["original"] / row["o2"] for key, row in rows.items() if "original" in row},
     }
 
 
@@ -205,6 +213,11 @@ def compare_with_gates(linear: list[dict], network: dict) -> dict:
         "saved activations, at most": (0.25, 1 / network["saved_ratio"]),
         "TraceGrad overhead, at most": (0.25, network["tracegrad_overhead_two"]),
     }
+    if "original_training_ratio" in network:
+        gates |= {
+            "training step against the original code, times faster": (8, network["original_training_ratio"]),
+            "inference against the original code, times faster": (8, network["original_inference_ratio"]),
+        }
     for row, target in zip(linear, (7, 14), strict=True):
         gates[f"linear map l = {row['lmax']}, usual filters, times faster"] = (target, row["usual_over_o2"])
     return {name: {"target": target, "found": found} for name, (target, found) in gates.items()}
@@ -213,11 +226,16 @@ def compare_with_gates(linear: list[dict], network: dict) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--checkout", type=Path, default=None, help="of DeepH-E3's original code: timed as well")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "network.json")
     options = parser.parse_args()
+    try:
+        original = load_original(options.checkout) if options.checkout else None
+    except (FileNotFoundError, ImportError) as error:
+        parser.exit(2, f"network.py: {error}\n")
     torch.set_num_threads(1)
     linear = [measure_linear(lmax, repeats=options.repeats) for lmax in (4, 6)]
-    network = measure_network(repeats=options.repeats)
+    network = measure_network(repeats=options.repeats, original=original)
     result = describe_machine("torch", "e3nn", "numpy") | {
         "gates": compare_with_gates(linear, network),
         "linear": linear,

@@ -110,7 +110,7 @@ class TensorProductNetwork(nn.Module):
             node, edge = outs
         target = irreps_of(str(shells.channels))
         self.offsite_head, self.onsite_head = o3.Linear(edge, target), o3.Linear(node, target)
-        self.register_buffer("coupling", shells.coupling[_rows_of(shells.channels)], persistent=False)
+        self.register_buffer("coupling", shells.coupling[rows_of(shells.channels)], persistent=False)
 
     def forward(self, batch: GraphBatch, directions: Tensor) -> tuple[Tensor, Tensor]:
         """directions (E, 3): vectors of the pairs, in the order of the batch."""
@@ -135,7 +135,7 @@ def _normalize_scalars(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     return torch.cat([norm(x[:, :n]), x[:, n:]], dim=1)
 
 
-def _rows_of(channels: Channels) -> list[int]:
+def rows_of(channels: Channels) -> list[int]:
     """Rows of CommonShells.coupling (by L, M, channel) in e3nn's order (by irrep, channel, M)."""
     rows, first = [], 0
     for l, count in enumerate(channels.counts):

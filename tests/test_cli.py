@@ -159,6 +159,15 @@ def test_info(tracegrad, here, model_file):
         assert fact in out
 
 
+def test_info_on_an_element_that_the_model_does_not_know(tracegrad, here, model_file):
+    """It still tells what it can: the structure, the reason, and what the model is for."""
+    write("silicon.xyz", bulk("Si"), format="extxyz")
+    code, out, err = tracegrad("info", "silicon.xyz", "-m", model_file)
+    assert (code, err) == (0, "")
+    for fact in ("Si2, 2 atoms, periodic along a b c", "cannot be predicted: model 'untrained' knows C, not Si", "random weights"):
+        assert fact in out
+
+
 def test_models(tracegrad, model_file):
     assert tracegrad("models", "verify", model_file)[:2] == (0, f"{model_file}: ok\n")
     assert "random weights" in tracegrad("models", "show", model_file)[1]

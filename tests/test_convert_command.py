@@ -66,6 +66,26 @@ def test_from_a_database_to_training_data_and_back(here, tracegrad):
     assert again[1].endswith("wrote back: 0 structure(s) in the format deeph-legacy, 2 were there from an earlier run\n")
 
 
+def test_ones_own_data_are_ready_for_training(here, tracegrad):
+    """Splits and electrons: what training asks for."""
+    basis = read_basis({"C": "C.pao"}, SHELLS)
+    for n in range(2):
+        structure = Structure([6, 6], [[0, 0, 0], [0.1 * n, 0.2, 1.3]], np.diag([3.0, 3.2, 4]), [True] * 3)
+        hamiltonian = random_matrix(structure, basis, basis[6].reach, "none", n)
+        sample = Sample(structure, basis, hamiltonian, compute_overlap(structure, basis), {"fermi_level": 0.5})
+        write_deeph_legacy(here / "own" / f"x{n}", sample)
+    listed = here / "splits.json"
+    listed.write_text('{"train": ["x0"], "validation": ["x1"]}')
+    code, _, err = tracegrad("convert", "own", "own.h5", "--basis", "C.pao:s2p1", "--splits", listed)
+    assert (code, err) == (0, "")
+    with StoreReader("own.h5") as store:
+        assert {name: store.split(name) for name in store.names} == {"x0": "train", "x1": "validation"}
+    (here / "own.yaml").write_text("data: own.h5\nout: run\n")
+    code, out, _ = tracegrad("train", "own.yaml", "--dry-run")
+    assert code == 0, out
+    assert "data: own.h5: 1 train, 1 validation" in out
+
+
 def test_valence_from_tables_and_by_hand(here, tracegrad):
     assert tracegrad("convert", "data/x0", "one.tgh", "--code", "openmx", "--compact")[0] == 0
     assert ase_tracegrad.read("one.tgh").info["n_electrons"] == 8

@@ -13,7 +13,9 @@ SOURCES = sorted(
     path for folder in ("ase_tracegrad", "training", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")
 )
 # Every exception has its reason.
-MANY_PARAMETERS = {"ase_tracegrad/cli.py": "a command's options are parameters for typer"}
+MANY_PARAMETERS = dict.fromkeys(
+    ("ase_tracegrad/cli.py", "ase_tracegrad/convert_command.py"), "a command's options are parameters for typer"
+)
 DOCUMENTS = ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 # Files of other programs, and what lies beside the repository.
 ELSEWHERE = {"e3modules.py", "translate_abacus_to_deeph.py", "docs/key_concepts.md", "../shared"}

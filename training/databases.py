@@ -9,16 +9,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from ase.data import atomic_numbers
 
 from ase_tracegrad.basis import AtomicBasis, Basis
+from ase_tracegrad.io.splits import deal_splits
 from ase_tracegrad.io.valence import set_valence
 
 LETTERS = "spdf"
 PAO = {"C": ("C6.0", "s2p2d1"), "Mo": ("Mo7.0", "s3p2d2"), "S": ("S7.0", "s2p2d1")}
 PAO |= {"Bi": ("Bi8.0", "s3p2d2"), "Te": ("Te7.0", "s3p2d2"), "Se": ("Se7.0", "s3p2d2")}
-SPLITS = ("train", "validation", "test")
 PRIMITIVE = "prim"  # an unperturbed primitive cell beside the displaced ones: only to test
 SMALLEST_KIND = 5  # fewer structures of a kind are not split on their own
 
@@ -79,11 +78,11 @@ def assign_splits(database: Database, names: Sequence[str]) -> dict[str, str]:
     splits = {name: "test" for name in names if name == PRIMITIVE}
     others = sorted(name for name in names if name not in splits)
     if len(others) == database.structures:
-        return splits | _deal(others, [int(size) for size in database.sizes])
+        return splits | deal_splits(others, [int(size) for size in database.sizes])
     total = sum(database.sizes)
     for kind in kinds(others).values():
         validation, test = (max(1, round(len(kind) * size / total)) for size in database.sizes[1:])
-        splits |= _deal(kind, [len(kind) - validation - test, validation, test])
+        splits |= deal_splits(kind, [len(kind) - validation - test, validation, test])
     return splits
 
 
@@ -93,10 +92,3 @@ def kinds(names: Sequence[str]) -> dict[str, list[str]]:
     for name in names:
         found.setdefault(re.sub(r"[-_]?\d*$", "", name), []).append(name)
     return found if min(map(len, found.values()), default=0) >= SMALLEST_KIND else {"": list(names)}
-
-
-def _deal(names: list[str], sizes: Sequence[int]) -> dict[str, str]:
-    if min(sizes) < 1:
-        raise ValueError(f"{len(names)} structures are too few for three splits: give --splits, or more structures")
-    order = np.random.default_rng(0).permutation(names).tolist()
-    return dict(zip(order, [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)], strict=True))

@@ -9,8 +9,7 @@ import ase
 import numpy as np
 from label_rules import LabelStructure, band_path
 
-from ase_tracegrad.fit.dataset import content_hash
-from ase_tracegrad.io.store import StoreReader, StoreWriter
+from ase_tracegrad.io.store import StoreReader, StoreWriter, content_hash
 from ase_tracegrad.labels.campaign import LabelJob, label_path, run_campaign
 from ase_tracegrad.labels.cp2k import Cp2kSettings, compute_labels
 from ase_tracegrad.replace_file import replace_text

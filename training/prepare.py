@@ -17,54 +17,63 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from databases import DATABASES, PRIMITIVE, SPLITS, Database, assign_splits, kinds
+from databases import DATABASES, PRIMITIVE, Database, assign_splits, kinds
 from tqdm.auto import tqdm
 
 from ase_tracegrad.basis import Basis
-from ase_tracegrad.fit.dataset import content_hash
 from ase_tracegrad.fit.published import check_overlap, check_shells, read_published
 from ase_tracegrad.io import read_basis
 from ase_tracegrad.io.convert import check_options
 from ase_tracegrad.io.deeph import LEGACY_FILES, NEW_FILES
-from ase_tracegrad.io.deeph_summary import read_summary
-from ase_tracegrad.io.store import StoreReader, StoreWriter
+from ase_tracegrad.io.deeph_summary import FolderSummary, read_summary
+from ase_tracegrad.io.sample import FormatError
+from ase_tracegrad.io.splits import SPLITS, read_splits
+from ase_tracegrad.io.store import StoreReader, StoreWriter, content_hash
 from ase_tracegrad.labels.campaign import LabelJob, label_path, run_campaign
 from ase_tracegrad.replace_file import replace_text
 
+HERE = Path(__file__).resolve().parent
 HAMILTONIANS = (LEGACY_FILES["hamiltonian"], NEW_FILES["hamiltonian"])
 MARKS = ("info.json", "element.dat", "POSCAR")  # a folder with one of these should be a structure
 
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in the download: folder of each structure by name, and folders that lack their Hamiltonian."""
+    """What lies in a download, by name: folder of each structure and what it is about; and what is wrong with other folders."""
 
     folders: dict[str, Path]
-    incomplete: list[Path]
+    summaries: dict[str, FolderSummary]
+    incomplete: list[str]
 
 
 def find_structures(folder: Path, prefix: str = "") -> Found:
-    """Every DeepH folder below ``folder``; its name is the path, with dashes."""
+    """Every DeepH folder below ``folder``, from its small files; its name is the path, with dashes."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    folders, incomplete = {}, []
-    for path in sorted({file.parent for mark in (*MARKS, *HAMILTONIANS) for file in folder.rglob(mark)}):
-        if any((path / name).is_file() for name in HAMILTONIANS):
-            folders[prefix + ("-".join(path.relative_to(folder).parts) or path.name)] = path
+    found = Found({}, {}, [])
+    places = sorted({file.parent for mark in (*MARKS, *HAMILTONIANS) for file in folder.rglob(mark)})
+    for path in tqdm(places, desc="checking", disable=None, leave=False):
+        name = prefix + ("-".join(path.relative_to(folder).parts) or path.name)
+        if not any((path / name).is_file() for name in HAMILTONIANS):
+            found.incomplete.append(f"{path} lacks {HAMILTONIANS[0]}: the download is not complete")
+            continue
+        try:
+            found.summaries[name] = read_summary(path)
+        except FormatError as error:
+            found.incomplete.append(f"{error}: the download is not complete")
         else:
-            incomplete.append(path)
-    if not folders:
-        raise FileNotFoundError(f"{folder} holds no {HAMILTONIANS[0]} and no {HAMILTONIANS[1]} at any depth: unpack the download")
-    return Found(folders, incomplete)
+            found.folders[name] = path
+    if not found.folders:
+        reason = found.incomplete[0] if found.incomplete else f"no {HAMILTONIANS[0]} and no {HAMILTONIANS[1]} at any depth"
+        raise FileNotFoundError(f"{folder} holds no complete structure ({reason}): unpack the whole download")
+    return found
 
 
 def check_download(database: Database, basis: Basis, found: Found, twisted: set[str]) -> tuple[list[str], list[str]]:
-    """Problems that must be solved, and remarks, from the small files of every structure: nothing is converted yet."""
-    problems = [f"{path} lacks {HAMILTONIANS[0]}: the download is not complete" for path in found.incomplete]
-    remarks, seen = [], {}
-    for name, path in tqdm(found.folders.items(), desc="checking", disable=None, leave=False):
-        summary = read_summary(path)
-        structure = summary.structure
+    """Problems that must be solved, and remarks: nothing is converted yet."""
+    problems, remarks, seen = list(found.incomplete), [], {}
+    for name, summary in found.summaries.items():
+        path, structure = found.folders[name], summary.structure
         check_shells(path, summary.shells, basis)
         if summary.spinful != database.spinful:
             without = [{True: "with", False: "without"}[spinful] for spinful in (summary.spinful, database.spinful)]
@@ -81,20 +90,8 @@ def check_download(database: Database, basis: Basis, found: Found, twisted: set[
     return problems, remarks
 
 
-def read_splits(path: Path, names: list[str]) -> dict[str, str]:
-    """{name: split} of a JSON file {split: [names]}; what it does not name is left out."""
-    listed = json.loads(path.read_text())
-    unknown = sorted({name for group in listed.values() for name in group} - set(names))
-    if unknown:
-        raise ValueError(f"{path} names {unknown[:3]}, which are not there; names look like {sorted(names)[:3]}")
-    splits = {name: split for split, group in listed.items() for name in group}
-    if len(splits) < sum(map(len, listed.values())):
-        raise ValueError(f"{path}: a structure stands in two splits")
-    return splits
-
-
-def pack(out: Path, database: Database, rows: list[dict], splits: dict[str, str], remarks: list[str]) -> Path:
-    """Join the converted structures into one file, and write manifest.json beside it."""
+def pack(out: Path, database: Database, splits: dict[str, str], facts_of_run: dict) -> Path:
+    """Join the converted structures into one file, and write manifest.json beside it; facts_of_run: the end of the manifest."""
     packed = out / f"{database.name.lower()}.h5"
     kind = {name: key for key, members in kinds([n for n in splits if n != PRIMITIVE]).items() for name in members}
     kind[PRIMITIVE] = "primitive cell"
@@ -105,9 +102,6 @@ def pack(out: Path, database: Database, rows: list[dict], splits: dict[str, str]
             sample.info.update(split=split, group=f"{database.name} {kind[name]}".strip())
             store.add(name, sample)
     with StoreReader(packed) as reader:
-        overlap_error = None
-        if all(atom.shells for atom in reader.basis.atoms.values()):
-            overlap_error = check_overlap(reader[reader.names[0]])
         facts = [reader.facts(name) for name in reader.names]
         checked = [f["band_check_mev"] for f in facts if "band_check_mev" in f]
         manifest = {
@@ -115,12 +109,10 @@ def pack(out: Path, database: Database, rows: list[dict], splits: dict[str, str]
             "source": f"10.5281/zenodo.{database.zenodo}",
             "structures": {split: sum(f["split"] == split for f in facts) for split in dict.fromkeys(splits.values())},
             "basis": reader.basis.name,
-            "overlap_error": overlap_error,
             "bands_checked": len(checked),
             "largest_band_difference_mev": max(checked, default=None),
             "content_sha256": content_hash(reader),
-            "remarks": remarks,
-            "rows": rows,
+            **facts_of_run,
         }
     replace_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     shutil.rmtree(out / "pieces")
@@ -143,21 +135,32 @@ def describe(packed: Path, manifest: dict) -> list[str]:
     ]
 
 
+def describe_next_step(packed: Path) -> str:
+    """The command that trains on this file; from a checkout, where configurations name training/data."""
+    at_home = packed.parent.resolve() == HERE / "data" / packed.stem
+    return f"train with  tracegrad train training/configs/{packed.stem}.yaml" + ("" if at_home else f" --set data={packed}")
+
+
 def prepare(options) -> Path:
     """All of it; ValueError or OSError with what is wrong."""
     database = DATABASES[options.database.upper()]
-    out = options.out or Path(__file__).parent / "data" / database.name.lower()
+    out = options.out or HERE / "data" / database.name.lower()
     packed = out / f"{database.name.lower()}.h5"
     if packed.exists():
         raise ValueError(f"{packed} is there already: delete it to make it anew")
     basis = database.bare_basis()
     if options.pao is not None:
+        if not options.pao.is_dir():
+            raise FileNotFoundError(
+                f"--pao {options.pao}: expected the folder of OpenMX's .pao files (DFT_DATA19/PAO), found no folder"
+            )
         files = {symbol: options.pao / name for symbol, name in database.pao_files.items()}
         basis = replace(read_basis(files, database.shells), name=basis.name, xc=basis.xc)
     found, twisted = find_structures(options.folder), set()
     if options.twisted is not None:
         more = find_structures(options.twisted, "twisted-")
-        found, twisted = Found(found.folders | more.folders, found.incomplete + more.incomplete), set(more.folders)
+        twisted = set(more.folders)
+        found = Found(found.folders | more.folders, found.summaries | more.summaries, found.incomplete + more.incomplete)
     problems, remarks = check_download(database, basis, found, twisted)
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -166,6 +169,8 @@ def prepare(options) -> Path:
     names = sorted(set(found.folders) - twisted)
     splits = read_splits(options.splits, names) if options.splits else assign_splits(database, names)
     splits |= dict.fromkeys(twisted, "twisted")
+    first = found.folders[min(splits)]
+    overlap_error = check_overlap(read_published(first, basis)) if options.pao is not None else None
     pieces = out / "pieces"
     check_options(pieces, {"pao": options.pao is not None, "check_bands": options.check_bands})
     jobs = [
@@ -177,7 +182,7 @@ def prepare(options) -> Path:
     if failed:
         listed = "; ".join(f"{row['name']}: {row['error']}" for row in failed[:5])
         raise ValueError(f"{len(failed)} of {len(rows)} structures cannot be used: {listed}. Mend them and run the command again")
-    return pack(out, database, rows, splits, problems + remarks)
+    return pack(out, database, splits, {"overlap_error": overlap_error, "remarks": problems + remarks, "rows": rows})
 
 
 def main():
@@ -197,7 +202,7 @@ def main():
         packed = prepare(options)
     except (ValueError, OSError) as error:
         parser.exit(2, f"prepare.py: {error}\n")
-    print(f"train with  python training/train.py training/configs/{packed.stem}.yaml")
+    print(describe_next_step(packed))
 
 
 if __name__ == "__main__":

@@ -137,6 +137,11 @@ class TrainingConfig:
         for name in ("limit", "validate_bands", "memory_gb"):
             _require("", self, name, at_least=0)
 
+    @property
+    def uses_bands(self) -> bool:
+        """Whether bands are compared or learned, for which the labels need their Fermi level."""
+        return self.validate_bands > 0 or self.loss.band_weight > 0
+
 
 def _require(section: str, config, name: str, *, at_least: float = -math.inf, above: float = -math.inf, below: float = math.inf):
     value = getattr(config, name)

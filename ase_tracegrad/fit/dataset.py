@@ -4,14 +4,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..electronic.symmetry import time_reversal_residual
 from ..graph import NeighborGraph, build_graph
 from ..io.sample import Sample
-from ..io.store import StoreReader
 from ..nn.assembly import from_block_matrix
 from ..nn.batch import GraphBatch, make_batch
 from ..nn.network import HamiltonianNetwork
@@ -82,18 +80,4 @@ def labels_hash(graphs: Iterable[LabelledGraph]) -> str:
         digest.update(graph.name.encode())
         for tensor in (graph.batch.distance, graph.offsite, graph.onsite):
             digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def content_hash(store: StoreReader) -> str:
-    """SHA-256 of names, structures and matrices: equal labels give an equal hash, whatever the file's bytes."""
-    digest = hashlib.sha256()
-    for name in store.names:
-        sample = store[name]
-        digest.update(name.encode())
-        for array in (sample.structure.numbers, sample.structure.positions, sample.structure.cell):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        for matrix in (sample.hamiltonian, sample.overlap):
-            for array in (matrix.pairs, matrix.shifts, matrix.values):
-                digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

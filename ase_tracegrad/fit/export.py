@@ -8,11 +8,10 @@ import numpy
 import torch
 
 from .. import __version__
-from ..io.store import StoreReader
+from ..io.store import StoreReader, content_hash
 from ..nn.card import ModelCard
 from ..nn.checkpoint import save_checkpoint
 from ..nn.domain import describe_domain
-from .dataset import content_hash
 from .trainer import Trainer
 
 

@@ -13,6 +13,7 @@ from ..io.store import StoreReader
 from ..nn.network import HamiltonianNetwork
 from .dataset import LabelledGraph, label_graph
 
+NO_FERMI_LEVEL = "put it into the info.json of the data, or set validate_bands and loss.band_weight to 0"
 AHEAD = 2  # structures that are read while the network works
 
 
@@ -98,11 +99,19 @@ def load_labelled(
                 nowhere.append(name)
     empty = [split for split, chosen in names.items() if not chosen]
     if empty:
-        raise ValueError(f"{path} holds no sample of split(s) {empty}; samples must name their split in info['split']")
+        raise ValueError(describe_missing_splits(path, empty))
     if nowhere and needs_fermi_level:
-        raise ValueError(f"{path}: sample {nowhere[0]} has no info['fermi_level'], which band errors and the band loss need")
+        raise ValueError(f"{path}: {nowhere[0]} has no Fermi level: {NO_FERMI_LEVEL}")
     total = sum(map(len, names.values()))
     return {split: LabelledGraphs(path, chosen, network, memory * len(chosen) / total) for split, chosen in names.items()}
+
+
+def describe_missing_splits(path, splits: list[str]) -> str:
+    """What a file lacks, and how to give its structures splits."""
+    return (
+        f"{path} holds no structure of split {' or '.join(map(repr, splits))}: "
+        f"tracegrad convert {path} NEW.h5 --splits 0.8,0.1,0.1 draws train, validation and test"
+    )
 
 
 def count_bytes(graph: LabelledGraph) -> int:

@@ -90,6 +90,10 @@ class BandReference:
     """
 
     def __init__(self, sample: Sample, *, points: int = 6, above_fermi: float = 3.0):
+        if "fermi_level" not in sample.info:
+            raise ValueError(
+                "a label without a Fermi level: errors of bands count states below E_F + 3 eV, so it must be in the data"
+            )
         self.sample = sample
         coupled = np.atleast_1d(sample.hamiltonian.shifts.any(axis=0))  # a slab's blocks never couple cells along its normal
         self.mesh = make_mesh([points if along else 1 for along in coupled], gamma=True)

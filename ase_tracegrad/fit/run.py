@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import yaml
 
-from ..io.sample import Sample
+from ..io.sample import FormatError, Sample
 from ..io.store import StoreReader
 from ..nn.backbones import build_network
 from ..nn.config import config_to_dict
@@ -17,10 +17,10 @@ from ..symbols import symbol_of
 from .config import TrainingConfig
 from .dataset import label_graph
 from .export import export_model
-from .labelled import count_bytes
+from .labelled import NO_FERMI_LEVEL, count_bytes, describe_missing_splits
 from .processes import join_processes
 from .schedule import Schedule
-from .state import STATE_FILE
+from .state import STATE_FILE, prepare_folder
 from .trainer import Trainer
 
 NEEDED = ("train", "validation")
@@ -44,6 +44,7 @@ def train_model(config: TrainingConfig, *, resume: bool = False, threads: int | 
             )
         with StoreReader(config.data) as store:
             basis = store.basis
+        prepare_folder(Path(config.out), resume=resume)
         trainer = Trainer(config, basis, sorted(basis.atoms), processes)
         if resume:
             trainer.resume()
@@ -65,13 +66,21 @@ def plan_run(config: TrainingConfig) -> tuple[str, list[str]]:
             order = [*ALL, *(split for split in splits if split not in ALL)]
             found = ", ".join(f"{splits[split]} {split or 'without a split'}" for split in order if splits[split])
             lines.append(f"data: {config.data}: {found or 'no structures'}")
-            problems += [f"{config.data} holds no structure of split {split!r}" for split in NEEDED if not splits[split]]
+            if config.limit:
+                used = ", ".join(f"{min(splits[split], config.limit)} {split}" for split in NEEDED)
+                lines.append(f"limit: {config.limit} of each split, so {used} are used")
+            missing = [split for split in NEEDED if not splits[split]]
+            if missing:
+                problems.append(describe_missing_splits(config.data, missing))
             first = next((name for name in store.names if store.split(name) == "train"), None)
             if first is not None:
                 sample = store[first]
+                if config.uses_bands and "fermi_level" not in sample.info:
+                    problems.append(f"{first} has no Fermi level: {NO_FERMI_LEVEL}")
                 lines += _describe_model(config, basis, first, sample, splits)
     except (OSError, ValueError) as error:
-        problems.append(f"data: {error}; training/prepare*.py make those of training/configs, tracegrad convert any other")
+        where = "; training/prepare*.py make those of training/configs, tracegrad convert any other"
+        problems.append(f"data: {error}" + (where if isinstance(error, OSError | FormatError) else ""))
     return "\n".join(lines + [f"cannot train yet: {problem}" for problem in problems]), problems
 
 
@@ -86,12 +95,15 @@ def _describe_model(config: TrainingConfig, basis, name: str, sample: Sample, sp
     distances = sample.hamiltonian.distances(sample.structure.positions, sample.structure.cell)
     reach = np.array([network.reach[z] for z in sample.structure.numbers.tolist()])
     beyond = np.repeat(distances > reach[sample.hamiltonian.pairs].sum(axis=1), np.diff(sample.hamiltonian.offsets))
-    left_out = 1000 * np.abs(sample.hamiltonian.values[beyond]).mean() if beyond.any() else 0.0
+    left_out = "none is beyond the cut-off"
+    if beyond.any():
+        lost = 1000 * np.abs(sample.hamiltonian.values[beyond]).mean()
+        left_out = f"beyond the cut-off {config.network.cutoff:g} their elements are {lost:.2g} meV in the mean"
     return [
         f"model: {count_parameters(network)} parameters, {shells}",
         f"labels: {'spinor' if sample.hamiltonian.spin == 'spinor' else 'spinless'} Hamiltonians; in {name}, "
         f"{len(sample.structure)} atoms, {graph.batch.n_pairs} pairs within the cut-off; blocks reach {distances.max():.2f} "
-        f"Angstrom, beyond the cut-off {config.network.cutoff:g} their elements are {left_out:.2g} meV in the mean",
+        f"Angstrom, {left_out}",
         f"memory: about {memory:.2g} GB of labels per process" + (f", of which {limit:g} GB stay" if limit else ", all kept"),
         f"steps: {schedule.steps_per_epoch} per epoch, {schedule.total_steps} at most; learning rate ({config.schedule.kind}) "
         f"{schedule.rate(0):.2g} at first, {config.optimizer.learning_rate:.2g} at most, {int(os.environ.get('WORLD_SIZE', '1'))} "

@@ -1,6 +1,7 @@
 """state.pt: everything a run needs to go on bit-exactly, written atomically and refused where it does not fit."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,30 @@ STATE_FILE = "state.pt"
 MAY_CHANGE = ("data", "out", "device", "memory_gb", "tensorboard")
 
 
+def prepare_folder(out: Path, *, resume: bool):
+    """Make the folder of a run, before its data are read, which may take long.
+
+    FileNotFoundError if there is nothing to resume, ValueError if the folder holds a run that is not resumed, OSError if it
+    cannot be made.
+    """
+    if resume:
+        _find_state(out)
+    elif (out / STATE_FILE).exists():
+        raise ValueError(f"{out} holds another run: continue it with --resume, or choose another 'out'")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"out: the folder {out} cannot be made ({error.strerror}): choose another with --set out=FOLDER") from error
+    if not os.access(out, os.W_OK):
+        raise PermissionError(f"out: nothing can be written to the folder {out}: choose another with --set out=FOLDER")
+
+
+def _find_state(out: Path) -> Path:
+    if not (out / STATE_FILE).is_file():
+        raise FileNotFoundError(f"nothing to resume: no {out / STATE_FILE}")
+    return out / STATE_FILE
+
+
 def write_state(out: Path, state: dict[str, Any], config: TrainingConfig, labels: str):
     """Write state.pt; labels: hash of what is learned (see dataset.labels_hash)."""
     with replace_file(out / STATE_FILE) as part:
@@ -28,9 +53,7 @@ def read_state(out: Path, config: TrainingConfig, labels: str) -> dict[str, Any]
 
     FileNotFoundError if there is none, ValueError if it is damaged or belongs to another run.
     """
-    path = out / STATE_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"nothing to resume: no {path}")
+    path = _find_state(out)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -31,7 +31,7 @@ from .metrics import BandError, BandReference, HamiltonianError, hamiltonian_err
 from .processes import Processes
 from .schedule import Schedule
 from .start import start_from
-from .state import STATE_FILE, read_state, write_state
+from .state import prepare_folder, read_state, write_state
 from .targets import TraceLabels, fit_standardization, trace_labels
 
 log = logging.getLogger(__name__)
@@ -80,13 +80,12 @@ class Trainer:
 
     def _load_data(self):
         config = self.config
-        with_bands = config.loss.band_weight > 0 or config.validate_bands > 0
         self.data: dict[str, LabelledGraphs] = load_labelled(
             config.data,
             self.network,
             ("train", "validation"),
             limit=config.limit,
-            needs_fermi_level=with_bands,
+            needs_fermi_level=config.uses_bands,
             memory=config.memory_gb * 1e9 or math.inf,
         )
         self.labels = labels_hash(graph for split in ("train", "validation") for graph in self.data[split])
@@ -117,10 +116,9 @@ class Trainer:
 
         ValueError if the folder holds a run that is not resumed.
         """
-        if self.epoch == 0 and (self.out / STATE_FILE).exists():
-            raise ValueError(f"{self.out} holds another run: continue it with --resume, or choose another 'out'")
+        if self.epoch == 0:
+            prepare_folder(self.out, resume=False)
         if self.processes.leads:
-            self.out.mkdir(parents=True, exist_ok=True)
             replace_text(self.out / "config.json", json.dumps(config_to_dict(self.config), indent=1))
             log.info("%d parameters, %d training structures", count_parameters(self.network), len(self.data["train"]))
             self.log.begin(self.epoch)

@@ -14,6 +14,10 @@ def read(path) -> Sample:
     FileNotFoundError if there is nothing at ``path``, FormatError if the content is not recognised or damaged.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"nothing at {path}: expected a DeepH folder (legacy or new), a .HSX file of SIESTA or its folder, or a packed file"
+        )
     if path.suffix == ".HSX":
         from .hsx import read_hsx
 

@@ -18,6 +18,7 @@ from ..replace_file import replace_folder, replace_text
 from .deeph import write_deeph, write_deeph_legacy
 from .folders import find_reader, open_samples
 from .sample import FormatError, Sample
+from .splits import make_splits
 from .store import NotHermitianError, StoreReader, StoreWriter
 
 PACKED = "packed"
@@ -42,6 +43,7 @@ def convert(
     prepare: Callable[[Sample], Sample] = lambda sample: sample,
     exact: bool = True,
     options: dict | None = None,
+    splits: str = "",
     skip_broken: bool = False,
 ) -> Conversion:
     """Convert every structure below ``source`` (a folder or a packed file) to ``form``, one of FORMATS.
@@ -49,24 +51,32 @@ def convert(
     out: the packed file, or the folder that gets a folder per structure (is one, if the source is one structure's folder).
     prepare: what is done to each sample in between, such as attaching a basis; options: JSON-able facts that
     decide its result, so that a resumed run cannot mix two ways. exact: packed matrices keep every bit, or else are
-    rounded and halved (see store.py). Structures that cannot be read are FormatError at the end, when all others are done,
+    rounded and halved (see store.py). splits: for training, see splits.make_splits; structures in none are left out, with ''
+    they keep what they have. Structures that cannot be read are FormatError at the end, when all others are done,
     or left out with ``skip_broken``. ValueError for places that cannot be written to.
     """
     source, out = Path(source), Path(out)
+    if splits and form != PACKED:
+        raise ValueError(f"splits are for packed files; the format {form} has no place for them")
     _check_places(source, out, form)
     with open_samples(source) as samples:
         write, target = _choose_writer(out, form, source, exact)
-        places = {name: target(name) for name in samples.names}
+        split_of = make_splits(splits, samples.names) if splits else dict.fromkeys(samples.names)
+        places = {name: target(name) for name in sorted(split_of)}
         _check_names(places)
         if form == PACKED:
-            check_options(_parts(out), {"source": str(source.resolve()), "exact": exact} | (options or {}))
+            facts = {"source": str(source.resolve()), "exact": exact, "splits": splits and split_of}
+            check_options(_parts(out), facts | (options or {}))
         result = Conversion([], [], {})
-        for name in tqdm(samples.names, desc="converting", unit="structure", disable=None):
+        for name in tqdm(places, desc="converting", unit="structure", disable=None):
             if _is_finished(places[name], form):
                 result.finished.append(name)
                 continue
             try:
-                write(places[name], prepare(samples[name]))
+                sample = prepare(samples[name])
+                if splits:
+                    sample = replace(sample, info=sample.info | {"split": split_of[name]})
+                write(places[name], sample)
             except (FormatError, NotHermitianError) as error:
                 result.broken[name] = str(error)
             else:
@@ -75,7 +85,7 @@ def convert(
         name, reason = next(iter(result.broken.items()))
         raise FormatError(
             f"{len(result.broken)} of {len(places)} structures cannot be converted, first {name}: {reason}; "
-            "the others are kept: repair these and run again, or leave them out"
+            "the others are kept: repair these and run again, or leave them out (--skip-broken)"
         )
     if form == PACKED:
         _merge([place for name, place in places.items() if name not in result.broken], out, {"source": source.name}, exact)

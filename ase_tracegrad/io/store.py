@@ -5,6 +5,7 @@ far below any DFT noise, so that compression works; on request every block is wr
 Written as ``.part`` and renamed when complete.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -101,6 +102,10 @@ class StoreReader:
 
     def __init__(self, path):
         self.path = Path(path)
+        if self.path.is_dir():
+            raise FormatError(
+                f"{self.path} is a folder, expected a packed data file: tracegrad convert {self.path} NAME.h5 makes one"
+            )
         if not self.path.is_file():
             raise FileNotFoundError(f"no packed data file at {self.path}")
         try:
@@ -168,6 +173,20 @@ class StoreReader:
 
     def __exit__(self, *_):
         self.close()
+
+
+def content_hash(store: StoreReader) -> str:
+    """SHA-256 of names, structures and matrices: equal labels give an equal hash, whatever the file's bytes."""
+    digest = hashlib.sha256()
+    for name in store.names:
+        sample = store[name]
+        digest.update(name.encode())
+        for array in (sample.structure.numbers, sample.structure.positions, sample.structure.cell):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for matrix in (sample.hamiltonian, sample.overlap):
+            for array in (matrix.pairs, matrix.shifts, matrix.values):
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _write_matrix(group: h5py.Group, matrix: BlockMatrix, rounding: float):

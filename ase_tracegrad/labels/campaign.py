@@ -50,6 +50,7 @@ def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -
     if not missing:
         return list(rows.values())
     n_workers = min(workers or os.cpu_count() or 1, len(missing))
+    log.info("%d of %d structures to do, %d at a time; the first takes a while", len(missing), len(jobs), n_workers)
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"))
     try:
         futures = {pool.submit(_run_job, job, out): job.name for job in missing}
@@ -59,6 +60,8 @@ def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -
                 bar.update()
                 if not row["ok"]:
                     log.warning("%s failed: %s", row["name"], row["error"])
+                elif bar.disable:  # a log file instead of a terminal
+                    log.info("%s: %.0f s", row["name"], row["seconds"])
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise

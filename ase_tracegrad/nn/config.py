@@ -9,6 +9,7 @@ from ..symbols import is_symbol, symbol_of
 
 ENERGY_ZEROS = ("vacuum", "cell-average")
 BACKBONES = ("fast", "deeph-e3")
+KINDS = {int: "a whole number", bool: "true or false", str: "text", dict: "a mapping", float: "a number"}
 FAST_ONLY = tuple(
     "message_cutoff n_blocks embedding n_radial radial_hidden message_scale hidden edge_last node_last final_node_update".split()
 )
@@ -189,5 +190,5 @@ def _convert(kind, value, name: str):
             raise ConfigError(f"{name} must be of type {kind}, found {value!r}")
         return value
     if type(value) is not kind:  # True is an int
-        raise ConfigError(f"{name} must be of type {kind.__name__}, found {value!r}")
+        raise ConfigError(f"{name} must be {KINDS[kind]}, found {value!r}")
     return value

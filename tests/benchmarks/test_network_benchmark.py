@@ -1,5 +1,6 @@
 """The network benchmark at its smallest sizes; its reference network is checked to be what it claims."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -91,3 +92,68 @@ def test_the_reference_network_is_equivariant(benchmark):
         for (i, j, r), block in before.items():
             expected = before.layout.rotation(i, rotation) @ block @ before.layout.rotation(j, rotation).T
             assert np.abs(after.block(i, j, r) - expected).max() < 1e-5 * max(1, np.abs(before.values).max())
+
+
+# Stands for deephe3/model.py of the original code: its arguments, its graph, and the twin that is written from the publication.
+NET = """
+from torch import nn
+from tests.nn.deeph_e3_twin import Twin
+
+class Net(nn.Module):
+    def __init__(self, *, use_sbf, **settings):
+        super().__init__()
+        assert not use_sbf
+        self.twin = Twin(settings)
+
+    def forward(self, data):
+        vectors = data["edge_attr"][:, 1:]
+        assert (vectors.norm(dim=1) - data["edge_attr"][:, 0]).abs().max() < 1e-6
+        return None, self.twin(data.x, data["edge_index"].T, vectors, data.batch)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    (tmp_path / "deephe3").mkdir()
+    (tmp_path / "deephe3" / "__init__.py").write_text("raise ImportError('what training needs is not here')")
+    (tmp_path / "deephe3" / "model.py").write_text(NET)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("deephe3")]:
+        del sys.modules[name]
+
+
+def test_the_original_code_from_a_checkout(benchmark, checkout):
+    original = benchmark.load_original(checkout)
+    row = benchmark.measure_network(benchmark.SMALLEST, repeat=1, repeats=1, original=original)
+    for key in ("parameters", "training_cpu_seconds", "inference_cpu_seconds", "saved_bytes_per_pair"):
+        assert row[key]["original"] > 0
+    assert row["original_training_ratio"] == row["training_cpu_seconds"]["original"] / row["training_cpu_seconds"]["o2"]
+    linear = [{"lmax": 4, "usual_over_o2": 9.0}, {"lmax": 6, "usual_over_o2": 20.0}]
+    gates = benchmark.compare_with_gates(linear, row)
+    assert gates["training step against the original code, times faster"]["found"] == row["original_training_ratio"]
+
+
+def test_the_original_sees_every_pair_with_its_vector(benchmark, checkout):
+    """The blocks that the twin gives to the pairs of the batch, on-site ones last."""
+    shells = CommonShells(benchmark.BASIS, [6])
+    network = benchmark.OriginalNetwork(benchmark.load_original(checkout), benchmark.SMALLEST, shells).float()
+    batch, directions = benchmark.make_graphene_batch(benchmark.SMALLEST, 4, repeat=1)
+    with torch.no_grad():
+        offsite, onsite = network(batch, directions)
+        atoms = torch.arange(batch.n_atoms)
+        pairs = torch.stack([torch.cat([batch.receiver, atoms]), torch.cat([batch.sender, atoms])], dim=1)
+        vectors = torch.cat([directions, torch.zeros(batch.n_atoms, 3)])
+        expected = network.net.twin(batch.species, pairs, vectors, batch.structure) @ network.coupling
+    assert torch.equal(torch.cat([offsite, onsite]).flatten(1), expected)
+    assert (len(offsite), len(onsite)) == (batch.n_pairs, batch.n_atoms)
+
+
+def test_a_checkout_that_cannot_be_used_says_what_it_needs(benchmark, checkout, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["network.py", "--checkout", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit) as left:
+        benchmark.main()
+    assert left.value.code == 2
+    assert "expected a checkout of DeepH-E3 with deephe3/model.py, found none: git clone" in capsys.readouterr().err
+    (checkout / "deephe3" / "model.py").write_text("import a_package_that_nobody_has")
+    with pytest.raises(ImportError, match=r"a_package_that_nobody_has.*needs: pip install torch_scatter torch_geometric"):
+        benchmark.load_original(checkout)

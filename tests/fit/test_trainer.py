@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ase_tracegrad.fit.export import export_model
-from ase_tracegrad.fit.metrics import hamiltonian_error
+from ase_tracegrad.fit.metrics import BandReference, hamiltonian_error
+from ase_tracegrad.fit.run import plan_run, train_model
 from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.store import StoreReader, StoreWriter
 from ase_tracegrad.nn.checkpoint import load_checkpoint
@@ -136,6 +137,20 @@ def test_a_new_run_does_not_overwrite_another(store, tmp_path):
     assert [row["epoch"] for row in read_log(tmp_path)] == ["1", "2"]
 
 
+def test_the_folder_of_a_run_is_checked_before_its_data_are_read(store, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state.pt").touch()
+    config = make_training_config(store, tmp_path / "run")
+    monkeypatch.setattr("ase_tracegrad.fit.run.Trainer", None)
+    with pytest.raises(ValueError, match="holds another run: continue it with --resume"):
+        train_model(config)
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        train_model(replace(config, out=str(tmp_path / "other")), resume=True)
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(PermissionError, match=r"nothing can be written to the folder .*other: choose another with --set out="):
+        train_model(replace(config, out=str(tmp_path / "other")))
+
+
 def test_the_global_generator_is_left_alone(store, tmp_path):
     before = torch.get_rng_state()
     make_trainer(store, tmp_path)
@@ -235,7 +250,7 @@ def test_without_tracegrad_and_standardisation(store, tmp_path):
 
 def test_a_split_that_is_missing(tmp_path):
     path = write_store(tmp_path / "a.h5", validation=0)
-    with pytest.raises(ValueError, match=r"holds no sample of split\(s\) \['validation'\]"):
+    with pytest.raises(ValueError, match=r"holds no structure of split 'validation': tracegrad convert .* --splits"):
         make_trainer(path, tmp_path)
 
 
@@ -330,9 +345,14 @@ def test_samples_without_a_fermi_level(tmp_path):
             sample = make_sample(number, split=split)
             info = {key: value for key, value in sample.info.items() if key != "fermi_level"}
             writer.add(f"chain-{number}", replace(sample, info=info))
-    with pytest.raises(ValueError, match="chain-0 has no info"):
+    with pytest.raises(ValueError, match="chain-0 has no Fermi level: put it"):
         make_trainer(path, tmp_path / "run")
+    config = make_training_config(path, tmp_path / "run")
+    assert "cannot train yet: chain-0 has no Fermi level" in plan_run(config)[0]
+    assert plan_run(replace(config, validate_bands=0))[1] == []
     make_trainer(path, tmp_path / "run", validate_bands=0)
+    with StoreReader(path) as reader, pytest.raises(ValueError, match="a label without a Fermi level"):
+        BandReference(reader["chain-0"])
 
 
 def test_a_memory_cap_changes_nothing_that_is_learned(store, tmp_path):

@@ -1,5 +1,6 @@
 """Many structures from one format to another: exact, resumable, one broken folder does not spoil the rest."""
 
+import json
 from dataclasses import replace
 
 import h5py
@@ -87,6 +88,25 @@ def test_an_interrupted_run_goes_on(tmp_path, legacy, monkeypatch, out, form):
     with open_samples(tmp_path / out) as samples:
         assert len(samples) == 3
         assert_equal(samples[samples.names[-1]], make_samples("none")["deep/er/c"])
+
+
+def test_splits_for_training(tmp_path, legacy):
+    """Drawn, or listed, where a structure in no split is left out; the same command with others does not go on."""
+    convert(legacy, tmp_path / "drawn.h5", "packed", splits="0.4,0.3,0.3")
+    with StoreReader(tmp_path / "drawn.h5") as store:
+        assert sorted(map(store.split, store.names)) == ["test", "train", "validation"]
+    listed = tmp_path / "splits.json"
+    listed.write_text(json.dumps({"train": ["deep/b"], "validation": ["a"]}))
+    done = convert(tmp_path / "legacy", tmp_path / "listed.h5", "packed", splits=str(listed))
+    assert done.written == ["a", "deep/b"]
+    with StoreReader(tmp_path / "listed.h5") as store:
+        assert {name: store.split(name) for name in store.names} == {"a": "validation", "deep__b": "train"}
+        before = store["a"].info
+    convert(tmp_path / "listed.h5", tmp_path / "again.h5", "packed")
+    with StoreReader(tmp_path / "again.h5") as store:
+        assert store["a"].info == before
+    with pytest.raises(ValueError, match="the format deeph has no place for them"):
+        convert(legacy, tmp_path / "new", "deeph", splits="0.4,0.3,0.3")
 
 
 def test_only_one_structure_is_in_memory(tmp_path, legacy, monkeypatch):

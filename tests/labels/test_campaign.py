@@ -1,4 +1,5 @@
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -56,9 +57,12 @@ def job(name: str, compute=toy_label, **arguments) -> LabelJob:
     return LabelJob(name, compute, arguments or ({"value": 0.5} if compute is toy_label else {}), {"split": "train"})
 
 
-def test_failures_are_rows_and_a_second_run_does_what_is_missing(tmp_path):
+def test_failures_are_rows_and_a_second_run_does_what_is_missing(tmp_path, caplog):
     jobs = [job("a"), job("b", failing_label, kind="scf"), job("c", failing_label, kind="format")]
-    rows = run_campaign(jobs, tmp_path, workers=1)
+    with caplog.at_level(logging.INFO):
+        rows = run_campaign(jobs, tmp_path, workers=1)
+    assert "3 of 3 structures to do, 1 at a time" in caplog.text  # before the first one, which may take minutes
+    assert "b failed: ScfNotConvergedError" in caplog.text
     assert [(row["name"], row["ok"]) for row in rows] == [("a", True), ("b", False), ("c", False)]
     assert rows[1]["error"] == "ScfNotConvergedError: SCF did not converge in 2 steps"
     assert rows[2]["error"] == "FormatError: label.out is empty"

@@ -1,6 +1,7 @@
 """prepare.py: what a download is checked for, how it is split, and real OpenMX labels on their way into the packed file."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from ase_tracegrad.graph import build_graph
 from ase_tracegrad.io import read
 from ase_tracegrad.io.deeph import write_deeph, write_deeph_legacy
 from ase_tracegrad.io.sample import Sample
+from ase_tracegrad.io.splits import SPLITS
 from ase_tracegrad.io.store import StoreReader, StoreWriter
 from ase_tracegrad.labels.campaign import label_path
 from ase_tracegrad.nn.backbones import build_network
@@ -86,7 +88,7 @@ def test_published_sizes_give_the_published_splits(databases):
         assert database.structures == sum(sizes)
         names = [str(k) for k in range(sum(sizes))]
         splits = databases.assign_splits(database, names)
-        assert Counter(splits.values()) == dict(zip(databases.SPLITS, sizes, strict=True))
+        assert Counter(splits.values()) == dict(zip(SPLITS, sizes, strict=True))
         assert splits == databases.assign_splits(database, names[::-1])
     assert databases.DATABASES["BT"].structures is None
     counts = Counter(databases.assign_splits(databases.DATABASES["BT"], [str(k) for k in range(200)]).values())
@@ -97,8 +99,8 @@ def test_a_part_is_split_kind_by_kind(databases):
     names = [f"x2_{k:03d}" for k in range(45)] + [f"x3_{k:03d}" for k in range(13)] + ["prim"]
     splits = databases.assign_splits(databases.DATABASES["MG"], names)
     counts = Counter((name.split("_")[0], split) for name, split in splits.items())
-    assert [counts["x2", s] for s in databases.SPLITS] == [27, 9, 9]
-    assert [counts["x3", s] for s in databases.SPLITS] == [7, 3, 3]
+    assert [counts["x2", s] for s in SPLITS] == [27, 9, 9]
+    assert [counts["x3", s] for s in SPLITS] == [7, 3, 3]
     assert splits["prim"] == "test"
     with pytest.raises(ValueError, match="too few for three splits"):
         databases.assign_splits(databases.DATABASES["MG"], ["a", "b"])
@@ -140,6 +142,36 @@ def test_an_incomplete_download_is_refused(prepare, download, tmp_path, monkeypa
     assert "9 structures found, 450 are published; --partial takes what is there" in stderr
     assert "2 problem(s) with" in stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_structure_with_a_missing_or_damaged_small_file_is_left_out(prepare, download, tmp_path, monkeypatch, capsys):
+    """All of them are named at once; --partial goes on without them."""
+    (download / "a" / "0" / "element.dat").unlink()
+    (download / "a" / "1" / "element.dat").write_text("")
+    info = download / "a" / "2" / "info.json"
+    info.write_text(info.read_text()[:10])
+    code, stdout, stderr = call(prepare, monkeypatch, capsys, "MG", download, "--out", tmp_path / "out", "--partial")
+    assert code == 0, stderr
+    assert re.search(r"a/0/element\.dat is missing; the folder holds .*: the download is not complete", stderr)
+    assert "a/1: its small files do not describe a structure" in stderr
+    assert "a/2: its small files do not describe a structure" in stderr
+    with StoreReader(tmp_path / "out" / "mg.h5") as store:
+        assert len(store) == 7
+    assert f"train with  tracegrad train training/configs/mg.yaml --set data={tmp_path / 'out' / 'mg.h5'}" in stdout
+    for folder in download.rglob("info.json"):
+        folder.unlink()
+    code, _, stderr = call(prepare, monkeypatch, capsys, "MG", download, "--out", tmp_path / "none", "--partial")
+    assert code == 2
+    assert "holds no complete structure" in stderr
+    assert "info.json is missing" in stderr
+
+
+def test_pao_is_a_folder(prepare, download, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "C6.0.pao"
+    file.write_text("")
+    code, _, stderr = call(prepare, monkeypatch, capsys, "MG", download, "--out", tmp_path / "out", "--pao", file)
+    assert code == 2
+    assert f"--pao {file}: expected the folder of OpenMX's .pao files" in stderr
 
 
 def test_the_wrong_database_is_refused(prepare, download, databases, make_matrix, tmp_path, monkeypatch, capsys):

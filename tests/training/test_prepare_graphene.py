@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from ase.build import graphene
 
-from ase_tracegrad.fit.dataset import content_hash
-from ase_tracegrad.io.store import StoreReader, StoreWriter
+from ase_tracegrad.io.store import StoreReader, StoreWriter, content_hash
 
 
 @pytest.fixture

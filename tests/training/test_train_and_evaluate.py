@@ -164,6 +164,7 @@ def test_evaluate_writes_json_table_and_card(finished, data, tmp_path, monkeypat
     assert set(result["structures"]) == {"x1-003", "other-004"}
     for name, figures in result["groups"].items():
         assert name in table
+        assert "wrote evaluation.json" in table
         assert figures["structures"] == 1
         assert f"{figures['band_rmse']:.3f}" in table
         assert f"{figures['gap_error']:.3f}" in table
@@ -204,6 +205,7 @@ def test_the_trained_model_is_a_model(finished, graphene_store):
         (["network.cutoff=1.0"], "tracegrad: error: message_cutoff must lie between 0 and cutoff = 1.0, found 2.6"),
         (["data=nowhere.h5"], "tracegrad: error: no packed data file at nowhere.h5"),
         (["data=README.md"], "tracegrad: error: README.md is not a readable HDF5 file"),
+        (["data=docs"], "tracegrad: error: docs is a folder, expected a packed data file: tracegrad convert docs NAME.h5"),
         (["out"], "tracegrad: error: --set expects section.key=value, found 'out'"),
     ],
 )
@@ -221,6 +223,12 @@ def test_bad_files_are_one_line_and_exit_code_2(configuration, data, finished, t
     for name, arguments, message in (
         ("train", ["nowhere.yaml"], "tracegrad: error: no configuration file at nowhere.yaml"),
         ("train", [configuration, "--set", f"out={tmp_path}", "--resume"], "tracegrad: error: nothing to resume: no "),
+        (
+            "train",
+            [configuration, "--set", f"out={damaged}/run"],
+            f"tracegrad: error: out: the folder {damaged}/run cannot be made (Not a directory): choose another with --set out=",
+        ),
+        ("train", [configuration, "--set", f"out={finished}"], f"tracegrad: error: {finished} holds another run"),
         ("evaluate", ["nothing", data], "tracegrad: error: no model named 'nothing'"),
         ("evaluate", [damaged, data], f"tracegrad: error: {damaged} is not a readable safetensors file"),
         ("evaluate", [finished / "model.safetensors", "nowhere.h5"], "tracegrad: error: no packed data file at nowhere.h5"),
@@ -265,6 +273,17 @@ def test_dry_run_says_what_is_needed_and_trains_nothing(configuration, data, tmp
     assert parameters > 1000
     assert "spinless Hamiltonians; in x1-000, 2 atoms" in text
 
+    code, text, _ = call(capsys, "train", configuration, "--set", f"out={out}", "--set", "limit=1", "--dry-run")
+    assert code == 0
+    assert f"data: {data}: 2 train, 1 validation, 2 test" in text
+    assert "limit: 1 of each split, so 1 train, 1 validation are used" in text
+    assert "steps: 1 per epoch, 8 at most" in text
+
+    code, text, _ = call(capsys, "train", configuration, "--set", "network.spinor=true", "--dry-run")
+    assert code == 2
+    assert "set network.spinor to false" in text
+    assert "training/prepare" not in text  # the data are there
+
     code, text, _ = call(capsys, "train", configuration, "--set", f"data={tmp_path / 'none.h5'}", "--dry-run")
     assert code == 2
     assert "cannot train yet: data: no packed data file at" in text
@@ -295,7 +314,7 @@ def test_dry_run_names_a_missing_split(configuration, graphene_store, tmp_path, 
         store.add("x1-000", sample)
     code, text, _ = call(capsys, "train", configuration, "--set", f"data={path}", "--dry-run")
     assert code == 2
-    assert "holds no structure of split 'validation'" in text
+    assert f"{path} holds no structure of split 'validation': tracegrad convert {path} NEW.h5 --splits 0.8,0.1,0.1" in text
 
 
 def test_the_command_gives_what_the_script_gave(finished, configuration, tmp_path, capsys):
