@@ -96,6 +96,37 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class RefineConfig:
+    """Training of the second stage of HarmoSE, which network.harmose.n_blocks > 0 asks for, once stage 1 has been trained.
+
+    epochs: of the second stage, one-cycle to learning_rate; joint: stage 1 goes on learning as well (false: it is frozen).
+    Examples are turned about random axes by up to weak (in units of pi) from the fraction weak_from of these epochs on, and by
+    up to strong from strong_from on; 0 is no turning. The fractions and angles are those of the authors' later code.
+    """
+
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    joint: bool = False
+    weak_from: float = 0.6
+    weak: float = 0.2
+    strong_from: float = 0.7
+    strong: float = 0.5
+
+    def __post_init__(self):
+        _require("refine", self, "epochs", at_least=1)
+        _require("refine", self, "learning_rate", above=0)
+        for name in ("weak_from", "weak", "strong_from", "strong"):
+            _require("refine", self, name, at_least=0)
+            if getattr(self, name) > 1:
+                raise ConfigError(f"refine.{name} must be at most 1, found {getattr(self, name)}")
+
+    def largest_angle(self, done: float) -> float:
+        """Radians by which examples are turned at most when the fraction ``done`` of the epochs has passed."""
+        turn = self.strong if done >= self.strong_from else self.weak if done >= self.weak_from else 0.0
+        return math.pi * turn
+
+
+@dataclass(frozen=True)
 class CardConfig:
     """What the model card says that cannot be measured: name, one-sentence description, label noise of bands in meV."""
 
@@ -128,6 +159,7 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
     card: CardConfig = field(default_factory=CardConfig)
 
     def __post_init__(self):
