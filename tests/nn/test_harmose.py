@@ -178,3 +178,23 @@ def test_rotations_up_to_an_angle():
 def test_impossible_settings(settings, message):
     with pytest.raises(ConfigError, match=message):
         HarmoSEConfig(**settings)
+
+
+def test_options_of_a_predictor(light, hydrocarbon):
+    """Without the second stage the exact stage 1; with many orientations nearer to an equivariant answer."""
+    alone = light.with_options(refine=False)
+    assert alone.network is light.network
+    assert light.refine
+    assert difference(alone.predict([hydrocarbon])[0], alone.predict([hydrocarbon], rotation=ROTATION)[0]) < 1e-10
+
+    def error(predictor):
+        return difference(predictor.predict([hydrocarbon])[0], predictor.predict([hydrocarbon], rotation=ROTATION)[0])
+
+    assert error(light.with_options(n_rotations=24)) < 0.5 * error(light)
+    with pytest.raises(ValueError, match="whole number"):
+        light.with_options(n_rotations=-1)
+
+
+def test_options_need_a_second_stage():
+    with pytest.raises(ValueError, match="second stage"):
+        make_predictor((1, 6)).with_options(refine=False)
