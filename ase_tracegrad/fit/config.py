@@ -181,22 +181,46 @@ def _require(section: str, config, name: str, *, at_least: float = -math.inf, ab
 
 
 def load_config(path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """Read YAML and apply 'section.key=value' overrides (values are YAML)."""
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"no configuration file at {path}")
+    """Read YAML and apply 'section.key=value' overrides (values are YAML).
+
+    A file may begin from another: ``base: other.yaml`` (beside it) gives all settings that it does not name itself.
+    """
+    data = _read_yaml(Path(path))
     try:
-        data = yaml.safe_load(path.read_text()) or {}
-        if not isinstance(data, dict):
-            raise ConfigError(f"{path}: expected a mapping of settings, found {type(data).__name__}")
         for override in overrides:
             key, separator, value = override.partition("=")
             if not separator:
                 raise ConfigError(f"--set expects section.key=value, found {override!r}")
             _assign(data, key.strip().split("."), yaml.safe_load(value), override)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        raise ConfigError(f"--set: not valid YAML: {error}") from error
     return config_from_dict(TrainingConfig, data)
+
+
+def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a file, those of its base included; above: the files that name this one as their base."""
+    if path.resolve() in above:
+        raise ConfigError(f"{above[0]}: the bases name each other in a circle")
+    if not path.is_file():
+        named = f", the base of {above[-1]}" if above else ""
+        raise ConfigError(f"no configuration file at {path}{named}")
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(data).__name__}")
+    base = data.pop("base", None)
+    return data if base is None else _merge(_read_yaml(path.parent / str(base), (*above, path.resolve())), data)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings; those of ``above`` count."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
 
 
 def _assign(data: dict[str, Any], keys: list[str], value, override: str):

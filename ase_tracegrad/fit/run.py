@@ -12,10 +12,10 @@ import yaml
 from ..io.sample import Sample
 from ..io.store import StoreReader
 from ..nn.backbones import build_network
-from ..nn.config import config_to_dict
+from ..nn.config import HarmoSEConfig, config_to_dict
 from ..nn.network import count_parameters
 from ..symbols import symbol_of
-from .config import TrainingConfig
+from .config import RefineConfig, TrainingConfig
 from .dataset import label_graph
 from .export import MODEL_FILE, export_model
 from .labelled import count_bytes
@@ -80,8 +80,7 @@ def split_stages(config: TrainingConfig) -> tuple[TrainingConfig | None, Trainin
     if config.start:
         return None, last
     out = Path(config.out) / "stage-1"
-    alone = replace(config.network, harmose=replace(config.network.harmose, n_blocks=0))
-    first = replace(config, out=str(out), network=alone)
+    first = replace(config, out=str(out), network=replace(config.network, harmose=HarmoSEConfig()), refine=RefineConfig())
     return first, replace(last, start=str(out / MODEL_FILE))
 
 
