@@ -37,7 +37,8 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     model: name of an embedded model, path of a checkpoint, or a Predictor; device: None (CUDA if there
     is one), 'cpu', 'cuda:1' or a torch.device; dtype of the network; potential: an ASE calculator that
-    supplies energy, forces and stress. Parameters, also of set(): kpts, any form ASE knows;
+    supplies energy, forces and stress; refine, n_rotations: of a model with a second stage (HarmoSE), see
+    Predictor.with_options. Parameters, also of set(): kpts, any form ASE knows;
     fermi_kpts, the mesh of the Fermi level, which never follows kpts; width, Fermi-Dirac smearing in eV.
 
     H and S are predicted once per structure; set(kpts=...) diagonalises again and nothing else.
@@ -53,7 +54,17 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         "width": 0.0,
     }
 
-    def __init__(self, model="graphene-pbe", *, device=None, dtype: str = "float32", potential=None, **parameters):
+    def __init__(
+        self,
+        model="graphene-pbe",
+        *,
+        device=None,
+        dtype: str = "float32",
+        potential=None,
+        refine: bool | None = None,
+        n_rotations: int | None = None,
+        **parameters,
+    ):
         if hasattr(model, "predict"):
             if device is not None or dtype != "float32":
                 raise InputError("device and dtype belong to loading a model; this Predictor is already loaded, pass neither")
@@ -62,6 +73,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
             path = find_model(model)
             # An absolute path, so that a copy in another process or folder finds the same file.
             self.model = str(model) if str(model) in available_models() else str(path.absolute())
+        self.options: dict[str, Any] = {k: v for k, v in (("refine", refine), ("n_rotations", n_rotations)) if v is not None}
         self.device = None if device is None else str(device)
         self.dtype = dtype
         if potential is not None and not isinstance(potential, BaseCalculator):
@@ -88,9 +100,10 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
             if isinstance(self.model, str):
                 from .nn.predictor import load_model
 
-                self._predictor = load_model(self.model, device=self.device, dtype=self.dtype)
+                predictor = load_model(self.model, device=self.device, dtype=self.dtype)
             else:
-                self._predictor = self.model
+                predictor = self.model
+            self._predictor = predictor.with_options(**self.options) if self.options else predictor
         return self._predictor
 
     # -- ASE's protocol ------------------------------------------------------------------------

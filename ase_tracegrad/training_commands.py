@@ -64,6 +64,10 @@ def evaluate_model_file(
     result = evaluate_file(model, data, split=split, device=device)
     replace_text(out, json.dumps(result, indent=1) + "\n")
     typer.echo(format_table(result["groups"]))
+    turned = result.get("equivariance")
+    if turned:
+        changes = f"H by {turned['rmse']:.3g} meV (max {turned['max']:.3g}), bands by up to {turned['band_max']:.3g}"
+        typer.echo(f"turning the structure changes {changes}")
     typer.echo(f"wrote {out}: the same of every structure")
     if write_card:
-        write_errors_into_card(find_model(model), result["groups"])
+        write_errors_into_card(find_model(model), result["groups"], turned)

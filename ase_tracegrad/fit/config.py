@@ -96,6 +96,37 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class RefineConfig:
+    """Training of the second stage of HarmoSE, which network.harmose.n_blocks > 0 asks for, once stage 1 has been trained.
+
+    epochs: of the second stage, one-cycle to learning_rate; joint: stage 1 goes on learning as well (false: it is frozen).
+    Examples are turned about random axes by up to weak (in units of pi) from the fraction weak_from of these epochs on, and by
+    up to strong from strong_from on; 0 is no turning. The fractions and angles are those of the authors' later code.
+    """
+
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    joint: bool = False
+    weak_from: float = 0.6
+    weak: float = 0.2
+    strong_from: float = 0.7
+    strong: float = 0.5
+
+    def __post_init__(self):
+        _require("refine", self, "epochs", at_least=1)
+        _require("refine", self, "learning_rate", above=0)
+        for name in ("weak_from", "weak", "strong_from", "strong"):
+            _require("refine", self, name, at_least=0)
+            if getattr(self, name) > 1:
+                raise ConfigError(f"refine.{name} must be at most 1, found {getattr(self, name)}")
+
+    def largest_angle(self, done: float) -> float:
+        """Radians by which examples are turned at most when the fraction ``done`` of the epochs has passed."""
+        turn = self.strong if done >= self.strong_from else self.weak if done >= self.weak_from else 0.0
+        return math.pi * turn
+
+
+@dataclass(frozen=True)
 class CardConfig:
     """What the model card says that cannot be measured: name, one-sentence description, label noise of bands in meV."""
 
@@ -128,6 +159,7 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
     card: CardConfig = field(default_factory=CardConfig)
 
     def __post_init__(self):
@@ -154,22 +186,46 @@ def _require(section: str, config, name: str, *, at_least: float = -math.inf, ab
 
 
 def load_config(path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """Read YAML and apply 'section.key=value' overrides (values are YAML)."""
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"no configuration file at {path}")
+    """Read YAML and apply 'section.key=value' overrides (values are YAML).
+
+    A file may begin from another: ``base: other.yaml`` (beside it) gives all settings that it does not name itself.
+    """
+    data = _read_yaml(Path(path))
     try:
-        data = yaml.safe_load(path.read_text()) or {}
-        if not isinstance(data, dict):
-            raise ConfigError(f"{path}: expected a mapping of settings, found {type(data).__name__}")
         for override in overrides:
             key, separator, value = override.partition("=")
             if not separator:
                 raise ConfigError(f"--set expects section.key=value, found {override!r}")
             _assign(data, key.strip().split("."), yaml.safe_load(value), override)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        raise ConfigError(f"--set: not valid YAML: {error}") from error
     return config_from_dict(TrainingConfig, data)
+
+
+def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a file, those of its base included; above: the files that name this one as their base."""
+    if path.resolve() in above:
+        raise ConfigError(f"{above[0]}: the bases name each other in a circle")
+    if not path.is_file():
+        named = f", the base of {above[-1]}" if above else ""
+        raise ConfigError(f"no configuration file at {path}{named}")
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(data).__name__}")
+    base = data.pop("base", None)
+    return data if base is None else _merge(_read_yaml(path.parent / str(base), (*above, path.resolve())), data)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings; those of ``above`` count."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
 
 
 def _assign(data: dict[str, Any], keys: list[str], value, override: str):

@@ -11,6 +11,7 @@ from ..io.sample import Sample
 from ..io.store import StoreReader
 from ..nn.checkpoint import load_checkpoint, save_checkpoint
 from ..nn.predictor import DTYPES, Predictor, load_model
+from .equivariance import measure_equivariance
 from .metrics import BandReference, hamiltonian_error, pool_errors
 
 # Test sets of the graphene data, whose samples do not name their group, by the beginning of their names up to the dash.
@@ -23,9 +24,13 @@ GROUPS = {
     "rect": "rippled rectangle",
 }
 
+TURNED = 8  # structures on which a second stage's error of equivariance is measured
+
 
 def evaluate_file(model, data, *, split: str = "test", device: str | None = None) -> dict:
     """Errors of a model (name or file) on one split of a packed file: header facts, 'groups' and 'structures', in meV.
+
+    Of a model with a second stage (HarmoSE) also its 'equivariance', see measure_equivariance.
 
     A sample belongs to the group its info names, or to that of its name. ValueError if there is no sample of this split.
     """
@@ -34,6 +39,9 @@ def evaluate_file(model, data, *, split: str = "test", device: str | None = None
         there = sorted({store.split(name) or "without a split" for name in store.names})
         samples = ((group_of(name, store.facts(name)), name, store[name]) for name in store.names if store.split(name) == split)
         result = evaluate_model(predictor, samples)
+        if predictor.refine and result["structures"]:
+            chosen = [store[name] for name in list(result["structures"])[:TURNED]]
+            result["equivariance"] = measure_equivariance(predictor, chosen)
     if not result["groups"]:
         raise ValueError(f"{data} holds no sample of split {split!r}; it holds: {', '.join(there) or 'nothing'}")
     card = predictor.card
@@ -87,8 +95,9 @@ def format_table(groups: Mapping[str, Mapping[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def write_errors_into_card(path: Path, groups: Mapping[str, Mapping[str, float]]):
-    """Store test errors in a model's card; the weights stay as they are."""
+def write_errors_into_card(path: Path, groups: Mapping[str, Mapping[str, float]], equivariance: Mapping[str, float] | None = None):
+    """Store test errors, and the error of equivariance if there is one, in a model's card; the weights stay as they are."""
     network, basis, card = load_checkpoint(path, DTYPES["float32"])
     errors = {group: {k: round(float(v), 4) for k, v in figures.items()} for group, figures in groups.items()}
-    save_checkpoint(path, network, basis, replace(card, errors=errors))
+    turned = {k: round(float(v), 6) for k, v in (equivariance or {}).items()}
+    save_checkpoint(path, network, basis, replace(card, errors=errors, equivariance=turned))

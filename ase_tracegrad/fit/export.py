@@ -14,6 +14,8 @@ from ..nn.checkpoint import save_checkpoint
 from ..nn.domain import describe_domain
 from .trainer import Trainer
 
+MODEL_FILE = "model.safetensors"
+
 
 def export_model(trainer: Trainer) -> Path:
     """Write model.safetensors (the averaged weights) into the run's folder; test errors are added by evaluate."""
@@ -41,6 +43,6 @@ def export_model(trainer: Trainer) -> Path:
             "numpy": numpy.__version__,
         },
     )
-    path = Path(config.out) / "model.safetensors"
+    path = Path(config.out) / MODEL_FILE
     save_checkpoint(path, trainer.average, basis, card)
     return path

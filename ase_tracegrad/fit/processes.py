@@ -57,6 +57,11 @@ class Processes:
             for tensor in module.state_dict().values():
                 dist.broadcast(tensor, 0)
 
+    def wait(self):
+        """Go on when all processes are here: what the leader has written is then there."""
+        if self.size > 1:
+            dist.barrier()
+
     def leave(self):
         """Leave the group."""
         if self.size > 1:

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,14 @@ import yaml
 from ..io.sample import FormatError, Sample
 from ..io.store import StoreReader
 from ..nn.backbones import build_network
-from ..nn.config import config_to_dict
+from ..nn.config import HarmoSEConfig, config_to_dict
 from ..nn.network import count_parameters
 from ..symbols import symbol_of
-from .config import TrainingConfig
+from .config import RefineConfig, TrainingConfig
 from .dataset import label_graph
-from .export import export_model
+from .export import MODEL_FILE, export_model
 from .labelled import NO_FERMI_LEVEL, count_bytes, describe_missing_splits
-from .processes import join_processes
+from .processes import Processes, join_processes
 from .schedule import Schedule
 from .state import STATE_FILE, prepare_folder
 from .trainer import Trainer
@@ -30,6 +31,7 @@ ALL = (*NEEDED, "test")
 def train_model(config: TrainingConfig, *, resume: bool = False, threads: int | None = None) -> Path | None:
     """Train and write out/model.safetensors; its path in the process that writes, None in torchrun's others.
 
+    A second stage of HarmoSE is trained after the first one, which gets the folder out/stage-1; see split_stages.
     threads: of torch, in this process from now on; None leaves them as they are.
     ValueError, OSError for settings or data that do not fit, FloatingPointError if the run diverges.
     """
@@ -42,16 +44,45 @@ def train_model(config: TrainingConfig, *, resume: bool = False, threads: int | 
                 f"{processes.size} processes share the structures of a step, but optimizer.batch_size is "
                 f"{config.optimizer.batch_size}: set it to at least {processes.size}, or start fewer processes"
             )
-        with StoreReader(config.data) as store:
-            basis = store.basis
-        prepare_folder(Path(config.out), resume=resume)
-        trainer = Trainer(config, basis, sorted(basis.atoms), processes)
-        if resume:
-            trainer.resume()
-        trainer.run()
-        return export_model(trainer) if processes.leads else None
+        first, last = split_stages(config)
+        if first is not None and not (resume and (Path(first.out) / MODEL_FILE).exists()):
+            _train(first, processes, resume=resume)
+            processes.wait()
+            resume = False
+        resume = resume and (first is None or (Path(last.out) / STATE_FILE).exists())
+        return _train(last, processes, resume=resume)
     finally:
         processes.leave()
+
+
+def _train(config: TrainingConfig, processes: Processes, *, resume: bool) -> Path | None:
+    with StoreReader(config.data) as store:
+        basis = store.basis
+    prepare_folder(Path(config.out), resume=resume)
+    trainer = Trainer(config, basis, sorted(basis.atoms), processes)
+    if resume:
+        trainer.resume()
+    trainer.run()
+    return export_model(trainer) if processes.leads else None
+
+
+def split_stages(config: TrainingConfig) -> tuple[TrainingConfig | None, TrainingConfig]:
+    """What is trained first, if anything, and what last.
+
+    With a second stage of HarmoSE: stage 1 alone, by ``schedule``, unless ``start`` names a trained one; then both together
+    with the settings of ``refine``. Without: nothing, and the configuration as it is.
+    """
+    if config.network.harmose.n_blocks == 0:
+        return None, config
+    refine = config.refine
+    schedule = replace(config.schedule, kind="one-cycle", epochs=refine.epochs)
+    optimizer = replace(config.optimizer, learning_rate=refine.learning_rate)
+    last = replace(config, schedule=schedule, optimizer=optimizer)
+    if config.start:
+        return None, last
+    out = Path(config.out) / "stage-1"
+    first = replace(config, out=str(out), network=replace(config.network, harmose=HarmoSEConfig()), refine=RefineConfig())
+    return first, replace(last, start=str(out / MODEL_FILE))
 
 
 def plan_run(config: TrainingConfig) -> tuple[str, list[str]]:

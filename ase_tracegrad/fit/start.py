@@ -8,7 +8,8 @@ from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork
 
 # What a new network may have although the old one has not: it begins at zero.
-OPTIONAL = ("energy_zero.",)
+OPTIONAL = ("energy_zero.", "refiner.")
+MAY_DIFFER = ("energy_zero", "harmose")
 
 
 def start_from(network: HamiltonianNetwork, model: str):
@@ -19,7 +20,7 @@ def start_from(network: HamiltonianNetwork, model: str):
     if trained.shells.shells != network.shells.shells:
         raise ValueError(f"start: {model} has the shells of {basis.name}, the data have other ones")
     old, new = config_to_dict(trained.config), config_to_dict(network.config)
-    different = [f"{key} = {old[key]!r} (here {new[key]!r})" for key in new if key != "energy_zero" and old[key] != new[key]]
+    different = [f"{key} = {old[key]!r} (here {new[key]!r})" for key in new if key not in MAY_DIFFER and old[key] != new[key]]
     if different:
         raise ValueError(f"start: {model} has other network settings: {'; '.join(different)}")
     missing, unexpected = network.load_state_dict(trained.state_dict(), strict=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -19,6 +20,7 @@ from ..nn.assembly import assemble
 from ..nn.backbones import build_network
 from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
+from ..nn.rotated import forward_rotated, random_rotation
 from ..replace_file import replace_text
 from .channels import flatten_distance
 from .config import TrainingConfig
@@ -65,13 +67,15 @@ class Trainer:
             start_from(self.network, config.start)
         self.log = TrainingLog(self.out, config.schedule.epochs, tensorboard=config.tensorboard and self.processes.leads)
         self._load_data()
+        if self._refines and not config.refine.joint:
+            self.network.freeze_first_stage()
         self.network.to(self.device)
         self.processes.copy_from_leader(self.network)
         self.average = copy.deepcopy(self.network)
         o = config.optimizer
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay, betas=(0.9, o.beta2), fused=True
-        )
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        options: dict[str, Any] = {"weight_decay": o.weight_decay, "betas": (0.9, o.beta2), "fused": True}
+        self.optimizer = torch.optim.AdamW(learning, lr=o.learning_rate, **options)
         self.order = torch.Generator().manual_seed(config.seed + 1)
         self.epoch = self.step = 0
         self.running_norm = self.seconds = 0.0
@@ -99,7 +103,12 @@ class Trainer:
 
     @property
     def _uses_traces(self) -> bool:
-        return self.config.network.tracegrad.decoder and self.config.loss.trace_weight > 0
+        learns = not self._refines or self.config.refine.joint
+        return learns and self.config.network.tracegrad.decoder and self.config.loss.trace_weight > 0
+
+    @property
+    def _refines(self) -> bool:
+        return self.config.network.harmose.n_blocks > 0
 
     @property
     def _uses_bands(self) -> bool:
@@ -161,8 +170,9 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.schedule.rate(self.step)
             self.optimizer.zero_grad(set_to_none=True)
-            for pick in self.processes.share(self._pick_kpts(len(batch))):
-                total, parts = self._loss(self._make_example(next(mine)), pick)
+            picks = zip(self._pick_kpts(len(batch)), self._pick_rotations(len(batch)), strict=True)
+            for pick, rotation in self.processes.share(list(picks)):
+                total, parts = self._loss(self._make_example(next(mine)), pick, rotation)
                 (total / len(batch)).backward()
                 sums += torch.tensor(parts, dtype=torch.float64) / len(order)
             self.processes.sum_gradients(self.network.parameters())
@@ -178,9 +188,20 @@ class Trainer:
             return [0] * n
         return [int(torch.randint(self.config.loss.band_kpts, (1,), generator=self.order)) for _ in range(n)]
 
-    def _loss(self, example: Example, pick: int) -> tuple[Tensor, list[float]]:
+    def _pick_rotations(self, n: int) -> list[np.ndarray | None]:
+        """A rotation for each structure, None before they are turned; the same in every process, as the k-points are."""
+        largest = self.config.refine.largest_angle(self.step / self.schedule.total_steps) if self._refines else 0.0
+        if largest == 0:
+            return [None] * n
+        seeds = torch.randint(2**62, (n,), generator=self.order).tolist()
+        return [random_rotation(np.random.default_rng(seed), largest) for seed in seeds]
+
+    def _loss(self, example: Example, pick: int, rotation: np.ndarray | None) -> tuple[Tensor, list[float]]:
         loss, graph = self.config.loss, example.graph
-        prediction = self.network(graph.batch, with_traces=self._uses_traces)
+        if rotation is None:
+            prediction = self.network(graph.batch, with_traces=self._uses_traces)
+        else:
+            prediction = forward_rotated(self.network, graph.batch, rotation, with_traces=self._uses_traces)
         elements = element_loss(prediction, graph, example.envelope, loss.onsite_weight, loss.elements)
         total, parts = elements, [elements.item(), 0.0, 0.0]
         # Both extra losses are weighted relative to the element loss, so their units do not matter.

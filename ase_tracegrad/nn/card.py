@@ -11,7 +11,8 @@ class ModelCard:
     """Facts stored in the checkpoint.
 
     elements: atomic numbers; cutoff Angstrom; errors: {test set: {quantity: value in meV}}; label_noise_mev: noise of the
-    reference bands; domain: limits of the training data (see domain.py); versions: of the programs that made it.
+    reference bands; equivariance: {'rmse', 'max', 'band_max'} in meV of a model that is not exactly equivariant, {} for one
+    that is; domain: limits of the training data (see domain.py); versions: of the programs that made it.
     """
 
     name: str
@@ -25,6 +26,7 @@ class ModelCard:
     data_sha256: str = ""
     errors: dict[str, dict[str, float]] = field(default_factory=dict)
     label_noise_mev: float = 0.0
+    equivariance: dict[str, float] = field(default_factory=dict)
     domain: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -45,6 +47,9 @@ class ModelCard:
             ("training data", self.training_set),
             ("label noise", f"{self.label_noise_mev:g} meV in the bands"),
         ]
+        if self.equivariance:
+            rmse, largest, bands = (f"{self.equivariance[key]:.2g}" for key in ("rmse", "max", "band_max"))
+            rows.append(("equivariance", f"turning the structure changes H by {rmse} meV (max {largest}), bands by up to {bands}"))
         lines = [f"{name:>14}  {value}" for name, value in rows if value]
         if self.errors:
             lines.append(f"{'test errors':>14}  {'set':<28}{'H MAE':>9}{'bands RMSE':>12}{'max':>9}   (meV)")

@@ -79,6 +79,31 @@ class DeepHE3Config:
 
 
 @dataclass(frozen=True)
+class HarmoSEConfig:
+    """The second stage of HarmoSE, which refines the blocks of the backbone (see harmose.py).
+
+    n_blocks: Transformer blocks, 0 for no second stage; sees: of stage 1 its 'features' (standardised, coupled, in common
+    axes), the 'hamiltonian' (blocks in eV) or 'both'; harmonics_lmax: of the direction of a pair. The paper's text does not give
+    these numbers; the authors' later code has a width of 256 and harmonics up to 7.
+    """
+
+    n_blocks: int = 0
+    width: int = 128
+    heads: int = 4
+    sees: str = "features"
+    harmonics_lmax: int = 4
+    n_radial: int = 64
+
+    def __post_init__(self):
+        if self.sees not in ("features", "hamiltonian", "both"):
+            raise ConfigError(f"harmose.sees must be 'features', 'hamiltonian' or 'both', found {self.sees!r}")
+        if self.n_blocks < 0 or min(self.heads, self.harmonics_lmax) < 1 or self.n_radial < 2:
+            raise ConfigError("harmose.n_blocks must be at least 0, heads and harmonics_lmax at least 1, n_radial at least 2")
+        if self.width < 1 or self.width % self.heads:
+            raise ConfigError(f"harmose.width must be a multiple of heads = {self.heads}, found {self.width}")
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Architecture of the O(2) network. Lengths in Angstrom.
 
@@ -110,6 +135,7 @@ class NetworkConfig:
     spinor: bool = False
     deeph_e3: DeepHE3Config = field(default_factory=DeepHE3Config)
     tracegrad: TraceGradConfig = field(default_factory=TraceGradConfig)
+    harmose: HarmoSEConfig = field(default_factory=HarmoSEConfig)
 
     def __post_init__(self):
         if self.backbone not in BACKBONES:

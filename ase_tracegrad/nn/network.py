@@ -16,6 +16,7 @@ from .config import NetworkConfig
 from .coupling import CommonShells
 from .energy_zero import EnergyZero
 from .frames import rotate_into_frames
+from .harmose import Refiner
 from .interaction import EdgeUpdate, NodeUpdate, ScalarDecoder
 from .irreps import Channels, NodeLinear, Rows
 from .o2 import O2Linear
@@ -74,6 +75,10 @@ class HamiltonianNetwork(nn.Module):
         self._build_backbone(config, len(elements))
         self.readout = BlockReadout(self.shells, list(self.reach.values()), config.cutoff, config.cutoff_width)
         self.energy_zero = EnergyZero(len(elements), self.node_scalars) if config.energy_zero == "cell-average" else None
+        c = config.harmose
+        self.refiner = Refiner(c, self.readout, config.cutoff, config.message_cutoff) if c.n_blocks else None
+        if self.refiner is not None:
+            self.lmax = max(self.lmax, c.harmonics_lmax)
         n_labels, decoder = len(self.shells.shells) ** 2, config.tracegrad.decoder
         self.offsite_trace, self.onsite_trace = (ScalarDecoder(n, n_labels) if decoder else None for n in self.invariant_sizes)
 
@@ -81,6 +86,11 @@ class HamiltonianNetwork(nn.Module):
     def reach(self) -> dict[int, float]:
         """Angstrom of each element: pairs nearer than the sum of both have a block."""
         return self.config.reach_of(self.elements)
+
+    def freeze_first_stage(self):
+        """Leave only the second stage to be trained."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith("refiner."))
 
     def _build_backbone(self, config: NetworkConfig, n_elements: int):
         hidden, edge_last, node_last = Channels(config.hidden), Channels(config.edge_last), Channels(config.node_last)
@@ -107,11 +117,14 @@ class HamiltonianNetwork(nn.Module):
         )
         self.lmax = max(hidden.lmax, edge_last.lmax, node_last.lmax, self.shells.channels.lmax)
 
-    def forward(self, batch: GraphBatch, *, with_traces: bool = False) -> Prediction:
+    def forward(self, batch: GraphBatch, *, with_traces: bool = False, refine: bool = True) -> Prediction:
+        """refine: with the second stage, if there is one."""
         features = self._features(batch, with_traces and self.offsite_trace is not None)
         zero = None if self.energy_zero is None else self.energy_zero(features.scalars, batch)
         offsite = self.readout.offsite_blocks(features.offsite, batch)
         onsite = self.readout.onsite_blocks(features.onsite, batch)
+        if refine and self.refiner is not None:
+            offsite, onsite = self.refiner(self.readout, features, offsite, onsite, batch)
         if self.offsite_trace is None or self.onsite_trace is None or features.offsite_invariants is None:
             return Prediction(offsite, onsite, zero)
         offsite_trace = self.offsite_trace(features.offsite_invariants)

@@ -1,9 +1,12 @@
 """Predictor: a loaded model that turns structures into H(R)."""
 
+import copy
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..basis import Basis
@@ -14,11 +17,12 @@ from ..overlap import compute_overlap
 from ..structure import Structure
 from ..symbols import symbol_of
 from .assembly import assemble
-from .batch import make_batch
+from .batch import GraphBatch, make_batch
 from .card import ModelCard
 from .checkpoint import load_checkpoint
 from .domain import UnsupportedStructureError, check_domain
-from .network import HamiltonianNetwork
+from .network import HamiltonianNetwork, Prediction
+from .rotated import forward_rotated, random_rotation
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -27,7 +31,7 @@ class Predictor:
     """H(R) of structures with one network.
 
     card, basis: of the model; device: torch.device; dtype: 'float32' or 'float64'; path: of the model file, or None;
-    n_spin: 2 if it predicts spinors, else 1.
+    n_spin: 2 if it predicts spinors, else 1. refine, n_rotations: see ``with_options``.
     Predictors share nothing that is written to, so threads may use one at the same time.
     """
 
@@ -36,7 +40,25 @@ class Predictor:
         self.network = network.to(self.device).eval()
         self.basis, self.card, self.path = basis, card, path
         self.n_spin = 2 if network.config.spinor else 1
+        self.refine, self.n_rotations = network.refiner is not None, 0
         self.dtype = str(next(network.parameters()).dtype).removeprefix("torch.")
+
+    def with_options(self, *, refine: bool | None = None, n_rotations: int | None = None) -> "Predictor":
+        """A predictor with the same network; ValueError for a model without a second stage.
+
+        refine: with the second stage of HarmoSE; n_rotations: average H over this many orientations of the structure, which
+        lowers the error of equivariance of the second stage at as many times the cost (0: as the structure stands).
+        """
+        if self.network.refiner is None:
+            raise ValueError(f"refine and rotations belong to models with a second stage (HarmoSE); {self.card.name!r} has none")
+        if n_rotations is not None and (type(n_rotations) is not int or n_rotations < 0):
+            raise ValueError(f"the number of rotations must be a whole number, 0 for none, found {n_rotations!r}")
+        other = copy.copy(self)
+        if refine is not None:
+            other.refine = refine
+        if n_rotations is not None:
+            other.n_rotations = n_rotations
+        return other
 
     def graph(self, structure: Structure) -> NeighborGraph:
         """The pairs the model predicts blocks for; refuses unknown elements and atoms on top of each other."""
@@ -52,8 +74,13 @@ class Predictor:
         """Reasons to distrust a prediction for this structure (see domain.py); raises UnsupportedStructureError."""
         return check_domain(self.graph(structure), self.network.elements, self.network.config.cutoff, self.card.domain)
 
-    def predict(self, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None) -> list[BlockMatrix]:
-        """H(R) in eV of each structure, all in one forward pass; overlaps: their S(R), if known."""
+    def predict(
+        self, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None, *, rotation=None
+    ) -> list[BlockMatrix]:
+        """H(R) in eV of each structure, all in one forward pass; overlaps: their S(R), if known.
+
+        rotation (3, 3): what the turned structures give, turned back; for an equivariant network the same.
+        """
         if not structures:
             return []
         graphs = [self.graph(structure) for structure in structures]
@@ -62,10 +89,21 @@ class Predictor:
             graphs, network.elements, message_cutoff=network.config.message_cutoff, lmax=network.lmax, dtype=DTYPES[self.dtype]
         ).to(self.device)
         with torch.inference_mode():
-            prediction = network(batch)
+            prediction = self._forward(batch, rotation)
         if overlaps is None and network.energy_zero is not None:
             overlaps = [compute_overlap(structure, self.basis) for structure in structures]
         return assemble(network, graphs, batch, prediction, self.basis, overlaps)
+
+    def _forward(self, batch: GraphBatch, rotation) -> Prediction:
+        if rotation is None and not (self.n_rotations and self.refine):
+            return self.network(batch, refine=self.refine)
+        turns = [np.eye(3) if rotation is None else np.asarray(rotation)]
+        if self.n_rotations and self.refine:
+            generator = np.random.default_rng(0)  # the same orientations for every structure
+            turns = [turn @ turns[0] for turn in (random_rotation(generator) for _ in range(self.n_rotations))]
+        parts = [forward_rotated(self.network, batch, turn, refine=self.refine) for turn in turns]
+        offsite, onsite = (sum(getattr(part, name) for part in parts) / len(parts) for name in ("offsite", "onsite"))
+        return replace(parts[0], offsite=offsite, onsite=onsite)
 
     def __repr__(self) -> str:
         return f"Predictor({self.card.line}, device={self.device}, dtype={self.dtype})"

@@ -95,6 +95,21 @@ class BlockReadout(nn.Module):
         blocks = self._to_blocks(flat * self.onsite_spread[batch.species] + self.onsite_mean[batch.species])
         return 0.5 * (blocks + self._adjoint(blocks))
 
+    def add_refinement(
+        self, offsite: Tensor, onsite: Tensor, change: Tensor, onsite_change: Tensor, batch: GraphBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Blocks plus the Hermitian part of changes (E, C) and (N, C), given in common axes in units of the spread."""
+        _, spread = self.statistics(batch)
+        added = self._to_blocks(change * self._average_orders(spread))
+        added = 0.5 * (added + self._adjoint(added.index_select(0, batch.reverse)))
+        onsite_added = self._to_blocks(onsite_change * self.onsite_spread[batch.species])
+        return offsite + scale_blocks(added, self.envelope(batch)), onsite + 0.5 * (onsite_added + self._adjoint(onsite_added))
+
+    def _average_orders(self, spread: Tensor) -> Tensor:
+        """The spread (E, C) of each irrep as a whole: in common axes its orders mix."""
+        rows = (row.square().mean(1, keepdim=True).sqrt().expand_as(row) for row in self._split(spread))
+        return torch.cat([row.flatten(1) for row in rows], dim=1)
+
     def couple_offsite(self, blocks: Tensor, batch: GraphBatch) -> Tensor:
         """Coupled components of blocks in the frames of the pairs, (E, C) eV: the inverse of the above."""
         rows = self._split(blocks.flatten(1) @ self.coupling.T)

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ase_tracegrad.fit.config import TrainingConfig, load_config
+from ase_tracegrad.fit.run import split_stages
 from ase_tracegrad.nn.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +79,30 @@ def test_shipped_configurations_are_valid(path):
 def test_errors_name_the_setting(write, text, overrides, message):
     with pytest.raises(ConfigError, match=message):
         load_config(write(text), overrides)
+
+
+def test_a_base_gives_what_the_file_does_not_name(write, tmp_path):
+    (tmp_path / "base.yaml").write_text(MINIMAL + "schedule: {epochs: 5, kind: step}\nseed: 3\n")
+    config = load_config(write("base: base.yaml\nout: other\nschedule: {epochs: 7}\n"), ["seed=4"])
+    assert (config.data, config.out, config.seed) == ("a.h5", "other", 4)
+    assert (config.schedule.epochs, config.schedule.kind) == (7, "step")
+
+
+@pytest.mark.parametrize(("text", "message"), [("base: config.yaml\n", "circle"), ("base: no.yaml\n", "no.yaml, the base of")])
+def test_a_base_that_cannot_be(write, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(text))
+
+
+@pytest.mark.parametrize("name", ["mg", "mm", "bg", "bb", "bt", "bs"])
+def test_harmose_is_the_set_s_own_configuration_and_a_second_stage(name):
+    """Stage 1 is trained exactly as without a second stage."""
+    folder = ROOT / "training" / "configs"
+    plain, both = (load_config(folder / f"{file}.yaml") for file in (name, f"{name}_harmose"))
+    first, last = split_stages(both)
+    assert replace(first, out=plain.out, card=plain.card) == plain
+    assert last.network.harmose.n_blocks > 0
+    assert (last.schedule.epochs, last.optimizer.learning_rate) == (both.refine.epochs, both.refine.learning_rate)
 
 
 def test_missing_file(tmp_path):
