@@ -1,7 +1,7 @@
 """The JSON header of a model file: card, basis and configuration, read without torch and without the weights."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from .. import __version__
 from ..basis import Basis
 from ..basis_json import basis_from_json
+from ..models import available_models, find_model
 from .card import ModelCard
 from .config import NetworkConfig, UnknownKeyError, config_from_dict
 
@@ -30,6 +31,12 @@ def read_header(path) -> tuple[ModelCard, Basis, NetworkConfig]:
     """Card, basis and configuration of a model file, without its weights."""
     with open_model(path, "np") as file:
         return parse_header(path, file.metadata() or {})
+
+
+def find_embedded(numbers: Iterable[int]) -> list[str]:
+    """Names of the embedded models that know all these atomic numbers."""
+    wanted = set(numbers)
+    return [name for name in available_models() if wanted <= set(read_header(find_model(name))[0].elements)]
 
 
 @contextmanager

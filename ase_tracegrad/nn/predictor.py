@@ -20,6 +20,7 @@ from .assembly import assemble
 from .batch import GraphBatch, make_batch
 from .card import ModelCard
 from .checkpoint import load_checkpoint
+from .checkpoint_header import find_embedded
 from .domain import UnsupportedStructureError, check_domain
 from .network import HamiltonianNetwork, Prediction
 from .rotated import forward_rotated, random_rotation
@@ -64,9 +65,11 @@ class Predictor:
         """The pairs the model predicts blocks for; refuses unknown elements and atoms on top of each other."""
         unknown = sorted(set(structure.numbers.tolist()) - set(self.network.elements))
         if unknown:
+            others = find_embedded(structure.numbers.tolist())
+            advice = f"choose {' or '.join(others)}" if others else "choose or train another model"
             raise UnsupportedStructureError(
                 f"model {self.card.name!r} knows {' '.join(symbol_of(z) for z in self.network.elements)}, "
-                f"not {' '.join(symbol_of(z) for z in unknown)}: choose or train another model"
+                f"not {' '.join(symbol_of(z) for z in unknown)}: {advice}"
             )
         return build_graph(structure, self.network.reach)
 

@@ -125,6 +125,11 @@ def test_unknown_element(model_file):
         load_model(model_file).predict([Structure([8, 7], [[0, 0, 0], [1.2, 0, 0]], *NO_CELL)])
 
 
+def test_an_embedded_model_that_knows_the_elements_is_named(model_file):
+    with pytest.raises(UnsupportedStructureError, match=r"knows H C, not S Mo: choose mos2-pbe"):
+        load_model(model_file).predict([Structure([42, 16], [[0, 0, 0], [2.4, 0, 0]], *NO_CELL)])
+
+
 def test_atoms_on_top_of_each_other(model_file):
     with pytest.raises(StructureError, match=r"atoms 0 and 1 are 0\.100 Angstrom apart"):
         load_model(model_file).predict([Structure([6, 1], [[0, 0, 0], [0.1, 0, 0]], *NO_CELL)])
