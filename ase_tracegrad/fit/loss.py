@@ -7,6 +7,7 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
+from ..electronic.threads import limit_blas_threads
 from ..nn.network import Prediction
 from ..nn.readout import scale_blocks
 from ..nn.spin import from_components
@@ -77,7 +78,8 @@ def make_bloch_states(graph: LabelledGraph, padded_index: np.ndarray, n_kpts: in
     size = graph.batch.n_atoms * sample.hamiltonian.n_spin * graph.onsite.shape[-1]
     coefficients = []
     for h, s in zip(sample.hamiltonian.bloch(kpts), overlap.bloch(kpts), strict=True):
-        _, c = eigh(h, s, subset_by_value=(-np.inf, sample.info["fermi_level"] + above_fermi), driver="gvx")
+        with limit_blas_threads(torch.get_num_threads()):  # more than training was given fight with other processes
+            _, c = eigh(h, s, subset_by_value=(-np.inf, sample.info["fermi_level"] + above_fermi), driver="gvx")
         padded = np.zeros((size, c.shape[1]), dtype=np.complex64)
         padded[padded_index] = c
         coefficients.append(torch.from_numpy(padded))
