@@ -13,10 +13,11 @@ from ..nn.config import ConfigError, NetworkConfig, config_from_dict
 
 @dataclass(frozen=True)
 class LossConfig:
-    """elements: 'l1', 'mse' or 'mse+l1' (their sum in Hartree, as published for QH9); onsite_weight: weight of on-site elements; trace_weight: lambda of TraceGrad's joint loss
-    (loss_H + lambda * stopgrad(loss_H / loss_T) * loss_T), lowered to zero over the run if trace_decay; trace_label:
-    'layer-norm', 'log' or 'raw'; band_weight: the same kind of relative weight for first-order band errors, from the fraction
-    band_start of the run on, at band_kpts random k up to band_above_fermi eV over the Fermi level."""
+    """elements: 'l1', 'mse' or 'mse+l1' (their sum in Hartree, as published for QH9); onsite_weight: weight of on-site elements;
+    trace_weight: lambda of TraceGrad's joint loss (loss_H + lambda * stopgrad(loss_H / loss_T) * loss_T), lowered to zero over
+    the run if trace_decay; trace_label: 'layer-norm', 'log' or 'raw'; band_weight: the same kind of relative weight for
+    first-order band errors, from the fraction band_start of the run on, at band_kpts random k up to band_above_fermi eV over
+    the Fermi level."""
 
     elements: str = "l1"
     onsite_weight: float = 1.0

@@ -35,10 +35,7 @@ class ChannelConvolution(nn.Module):
         ]
         # Elements (m, l3, l1) of the matrices, those of one m together.
         elements = [
-            (m, l3, l1)
-            for m in range(min(lmax_in, lmax_out) + 1)
-            for l3 in range(m, lmax_out + 1)
-            for l1 in range(m, lmax_in + 1)
+            (m, l3, l1) for m in range(min(lmax_in, lmax_out) + 1) for l3 in range(m, lmax_out + 1) for l1 in range(m, lmax_in + 1)
         ]
         into = [sum(path[2] == l3 for path in self.paths) for l3 in range(lmax_out + 1)]
         table = torch.zeros(len(elements), len(self.paths), dtype=torch.float64)

@@ -1,9 +1,10 @@
 """The product of two features, channel by channel: a Clebsch-Gordan product of every pair of degrees, weighted path by path.
 
 A path (l1, l2 -> l3) has one weight for each channel and row:
-    out_l3[m3] = sum over paths of w sqrt((2 l3 + 1) / number of paths into l3) sum_(m1, m2) C^{l1 l2 l3}[m1, m2, m3] a_l1[m1] b_l2[m2],
-with C of e3nn. No direction is distinguished, so no frame makes it sparse. It is computed for few rows at a time, whose
-intermediate products stay in the cache, and computed again for the derivatives: nothing but the inputs is kept for them.
+    out_l3[m3] = sum over paths of w n(l3) sum over m1, m2 of C^{l1 l2 l3}[m1, m2, m3] a_l1[m1] b_l2[m2],
+    n(l3) = sqrt((2 l3 + 1) / number of paths into l3), with C of e3nn. No direction is
+distinguished, so no frame makes it sparse. It is computed for few rows at a time, whose intermediate products stay in the
+cache, and computed again for the derivatives: nothing but the inputs is kept for them.
 """
 
 import math

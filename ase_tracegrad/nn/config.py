@@ -10,9 +10,7 @@ from ..symbols import is_symbol, symbol_of
 ENERGY_ZEROS = ("vacuum", "cell-average")
 BACKBONES = ("fast", "deeph-e3", "qhnet")
 KINDS = {int: "a whole number", bool: "true or false", str: "text", dict: "a mapping", float: "a number"}
-FAST_ONLY = tuple(
-    "n_blocks embedding n_radial radial_hidden message_scale hidden edge_last node_last final_node_update".split()
-)
+FAST_ONLY = tuple("n_blocks embedding n_radial radial_hidden message_scale hidden edge_last node_last final_node_update".split())
 
 
 class ConfigError(ValueError):

@@ -44,7 +44,9 @@ class QHNetNetwork(HamiltonianNetwork):
     def _build_backbone(self, config: NetworkConfig, n_elements: int):
         c, traces, target = config.qhnet, config.tracegrad, self.shells.channels
         if target.lmax > 2 * c.lmax:
-            raise ValueError(f"the blocks of H need irreps up to l = {target.lmax}: set qhnet.lmax to {-(-target.lmax // 2)} or more")
+            raise ValueError(
+                f"the blocks of H need irreps up to l = {target.lmax}: set qhnet.lmax to {-(-target.lmax // 2)} or more"
+            )
         atom = _equal_channels(c.hidden, range(c.lmax + 1), ())
         natural, pseudo = ([l for l, count in enumerate(counts) if count] for counts in (target.natural, target.pseudo))
         pair = _equal_channels(c.hidden, {*range(c.lmax + 1), *natural}, pseudo)
@@ -52,9 +54,7 @@ class QHNetNetwork(HamiltonianNetwork):
         embedded = Channels(f"{c.hidden}x0e")
         self.atom_embedding = nn.Embedding(n_elements, c.hidden)
         self.decay = nn.Parameter(torch.tensor(math.log(math.expm1(c.radial_decay))))
-        self.messages = nn.ModuleList(
-            MessageLayer(atom if k else embedded, atom, c, first=k == 0) for k in range(c.n_layers)
-        )
+        self.messages = nn.ModuleList(MessageLayer(atom if k else embedded, atom, c, first=k == 0) for k in range(c.n_layers))
         self.onsite_layers, self.pair_layers = (
             nn.ModuleList(kind(atom, pair, c) for _ in range(c.n_pair_layers)) for kind in (OnsiteLayer, PairLayer)
         )

@@ -39,7 +39,6 @@ class RowLinear(nn.Module):
     def __init__(self, channels_in: Channels, channels_out: Channels, *, bias: bool = True):
         super().__init__()
         lmax = min(channels_in.lmax, channels_out.lmax)
-        self.lmax_out = channels_out.lmax
         self.counts = channels_out.counts
         self.natural, self.pseudo = (
             nn.ParameterList(torch.randn(a[l], b[l]) for l in range(lmax + 1))
@@ -52,8 +51,8 @@ class RowLinear(nn.Module):
         for row, *weights in zip(rows, self.natural, self.pseudo, strict=False):
             natural, pseudo = (w / math.sqrt(max(len(w), 1)) for w in weights)
             out.append(row @ (torch.block_diag(natural, pseudo) if any(pseudo.shape) else natural))
-        for l in range(len(out), self.lmax_out + 1):
-            out.append(rows[0].new_zeros(len(rows[0]), 2 * l + 1, self.counts[l]))
+        n = len(rows[0])
+        out += [rows[0].new_zeros(n, 2 * l + 1, self.counts[l]) for l in range(len(out), len(self.counts))]
         if self.bias is not None:
             out[0] = out[0] + self.bias
         return out
@@ -89,10 +88,7 @@ class ScaledNetwork(nn.Module):
 def invariants_of_ends(rows: Rows, receiver: Tensor, sender: Tensor) -> Tensor:
     """Scalars of both atoms, and the means over m of the products of their other channels, (E, 2 n_0 + n_1 + n_2 ...)."""
     scalars = rows[0][:, 0]
-    products = [
-        (row.index_select(0, receiver) * row.index_select(0, sender)).mean(1)
-        for row in rows[1:]
-    ]
+    products = [(row.index_select(0, receiver) * row.index_select(0, sender)).mean(1) for row in rows[1:]]
     return torch.cat([scalars.index_select(0, receiver), scalars.index_select(0, sender), *products], dim=1)
 
 

@@ -80,6 +80,7 @@ def norm_gate(gate, kinds: o3.Irreps, x: Tensor) -> Tensor:
 
 def two_layers(network, x: Tensor) -> Tensor:
     """FullyConnectedNet of e3nn on shifted softplus."""
+
     def activation(y: Tensor) -> Tensor:
         return softplus(y) - torch.log(torch.tensor(2.0))
 
@@ -154,7 +155,9 @@ class Twin:
         return x + linear(layer.finish, self.atom, self.atom, sent + total)
 
     def onsite(self, layer, x, before):
-        left, right = (linear(part[1], self.atom, self.atom, norm_gate(part[0], self.atom, x)) for part in (layer.left, layer.right))
+        left, right = (
+            linear(part[1], self.atom, self.atom, norm_gate(part[0], self.atom, x)) for part in (layer.left, layer.right)
+        )
         new = self.with_itself(left, right, layer.weights[0])
         new = new + linear_map(self.atom, self.pair, False)(x, self.copy_weights())
         new = linear(layer.finish, self.pair, self.pair, norm_gate(layer.gate, self.pair, new))
