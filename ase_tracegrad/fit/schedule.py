@@ -33,7 +33,7 @@ class Schedule:
         done, warmup = step / self.total_steps, max(c.warmup, 1e-9)
         fraction = (done - warmup) / (1 - warmup)
         if c.kind == "polynomial":
-            return self.peak * (done / warmup if done < warmup else c.final + (1 - c.final) * (1 - fraction) ** c.power)
+            return self.peak * (done / warmup if done < c.warmup else c.final + (1 - c.final) * (1 - fraction) ** c.power)
         if done < warmup:
             return self.peak * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / warmup)))
         return self.peak * (c.final + (1 - c.final) * 0.5 * (1 + math.cos(math.pi * fraction)))

@@ -21,9 +21,14 @@ CHUNK = 4096  # columns (rows times channels) that are multiplied at once on a C
 
 @dataclass(frozen=True)
 class ProductPath:
-    """Number of the path, its output (l3, first channel of it), and its part of the table of (l1, l2)."""
+    """Number of the path, its output (l3, first channel of it), and its part of the table of (l1, l2).
+
+    mirror: number of the path (l2, l1 -> l3), whose values for (b, a) are ``sign`` times those of this one for (a, b).
+    """
 
     number: int
+    mirror: int
+    sign: int
     l3: int
     first: int
     part: slice
@@ -39,19 +44,19 @@ class ChannelProduct(nn.Module):
     def __init__(self, channels: int, lmax: int, out: Channels):
         super().__init__()
         self.channels, self.lmax, self.out = channels, lmax, out
-        self.paths: list[tuple[int, int, int]] = []
         self.groups: list[tuple[int, int, list[ProductPath]]] = []
         chosen = [(a, b) for a in range(lmax + 1) for b in range(lmax + 1)]
         into = {(l, p): sum(l in self._degrees(a, b, p) for a, b in chosen) for l in range(out.lmax + 1) for p in (0, 1)}
+        self.paths = [(a, b, l) for a, b in chosen for l in sorted([*self._degrees(a, b, 0), *self._degrees(a, b, 1)])]
         for a, b in chosen:
             members, tables, row = [], [], 0
-            for l in sorted([*self._degrees(a, b, 0), *self._degrees(a, b, 1)]):
+            for number, (_, _, l) in ((k, path) for k, path in enumerate(self.paths) if path[:2] == (a, b)):
                 parity = (a + b + l) % 2
                 first = out.natural[l] if parity else 0
-                members.append(ProductPath(len(self.paths), l, first, slice(row, row + 2 * l + 1)))
+                mirror = self.paths.index((b, a, l))
+                members.append(ProductPath(number, mirror, -1 if parity else 1, l, first, slice(row, row + 2 * l + 1)))
                 norm = math.sqrt((2 * l + 1) / into[l, parity])
                 tables.append(wigner_3j(a, b, l, dtype=torch.float64).permute(2, 0, 1).flatten(1) * norm)
-                self.paths.append((a, b, l))
                 row += 2 * l + 1
             if members:
                 self.register_buffer(f"table_{len(self.groups)}", torch.cat(tables), persistent=False)
@@ -67,55 +72,76 @@ class ChannelProduct(nn.Module):
         """Weights of one row: channels of the first path, of the second, ..."""
         return len(self.paths) * self.channels
 
-    def forward(self, a: Rows, b: Rows, weights: Tensor) -> Rows:
-        """weights (rows, n_weights), or (1, n_weights) if all rows share them."""
+    def forward(self, a: Rows, b: Rows, *weights: Tensor) -> list[Rows]:
+        """The product of a and b and, if weights for it are given as well, that of b and a, which costs little more.
+
+        weights (rows, n_weights) of each of them, or (1, n_weights) if all rows share them.
+        """
         tables = [self.get_buffer(f"table_{k}") for k in range(len(self.groups))]
-        return list(_Product.apply(self, tables, weights, *a, *b))
+        flat = _Product.apply(self, tables, len(weights), *weights, *a, *b)
+        n = self.out.lmax + 1
+        return [list(flat[side * n : (side + 1) * n]) for side in range(len(weights))]
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, product: ChannelProduct, tables: list[Tensor], weights: Tensor, *rows: Tensor):
-        ctx.product, ctx.tables = product, tables
-        ctx.save_for_backward(weights, *rows)
+    def forward(ctx, product: ChannelProduct, tables: list[Tensor], sides: int, *tensors: Tensor):
+        ctx.product, ctx.tables, ctx.sides = product, tables, sides
+        ctx.save_for_backward(*tensors)
+        weights, rows = tensors[:sides], tensors[sides:]
         n, c, degrees = len(rows[0]), product.channels, product.lmax + 1
-        out = [rows[0].new_zeros(n, 2 * l + 1, count) for l, count in enumerate(product.out.counts)]
+        out = [[rows[0].new_zeros(n, 2 * l + 1, count) for l, count in enumerate(product.out.counts)] for _ in weights]
         for part in _chunks(n, c, rows[0].is_cuda):
             columns = [row[part].transpose(0, 1) for row in rows]
-            weight = _of_paths(weights, part, c)
+            parts = [_of_paths(weight, part, c) for weight in weights]
             for (l1, l2, members), table in zip(product.groups, tables, strict=True):
                 values = table @ _outer(columns[l1], columns[degrees + l2])
                 for path in members:
-                    target = out[path.l3][part].transpose(0, 1)[:, :, path.first : path.first + c]
-                    target.addcmul_(values[path.part].view(-1, *target.shape[1:]), weight[:, path.number])
-        return tuple(out)
+                    value = values[path.part].view(2 * path.l3 + 1, -1, c)
+                    for side, weight in enumerate(parts):
+                        _part_of(out[side], path, part, c).addcmul_(value, weight[:, _number(path, side)], value=_sign(path, side))
+        return tuple(row for rows in out for row in rows)
 
     @staticmethod
     def backward(ctx, *gradients: Tensor):
-        product, tables = ctx.product, ctx.tables
-        weights, *rows = ctx.saved_tensors
-        n, c, degrees = len(rows[0]), product.channels, product.lmax + 1
-        of_rows = [torch.zeros_like(row) for row in rows]
-        of_weights = torch.zeros_like(weights)
+        product, tables, sides = ctx.product, ctx.tables, ctx.sides
+        weights, rows = ctx.saved_tensors[:sides], ctx.saved_tensors[sides:]
+        n, c, degrees, outputs = len(rows[0]), product.channels, product.lmax + 1, product.out.lmax + 1
+        of_rows, of_weights = [torch.zeros_like(row) for row in rows], [torch.zeros_like(weight) for weight in weights]
         for part in _chunks(n, c, rows[0].is_cuda):
             columns = [row[part].transpose(0, 1).contiguous() for row in rows]
             of_columns = [torch.zeros_like(column) for column in columns]
-            weight, of_weight = _of_paths(weights, part, c), _of_paths(of_weights, part, c)
+            parts, of_parts = ([_of_paths(x, part, c) for x in tensors] for tensors in (weights, of_weights))
             for (l1, l2, members), table in zip(product.groups, tables, strict=True):
                 a, b = columns[l1], columns[degrees + l2]
                 values = (table @ _outer(a, b)).view(-1, *a.shape[1:])
-                of_values = torch.empty_like(values)
+                of_values = torch.zeros_like(values)
                 for path in members:
-                    gradient = gradients[path.l3][part].transpose(0, 1)[:, :, path.first : path.first + c]
-                    torch.mul(gradient, weight[:, path.number], out=of_values[path.part])
-                    share = (values[path.part] * gradient).sum(0)
-                    of_weight[:, path.number] += share if len(weights) == n else share.sum(0)
+                    for side, (weight, of_weight) in enumerate(zip(parts, of_parts, strict=True)):
+                        number, sign = _number(path, side), _sign(path, side)
+                        gradient = _part_of(gradients[side * outputs : (side + 1) * outputs], path, part, c)
+                        of_values[path.part].addcmul_(gradient, weight[:, number], value=sign)
+                        share = (values[path.part] * gradient).sum(0)
+                        of_weight[:, number].add_(share if len(weight) == len(share) else share.sum(0), alpha=sign)
                 of_outer = (table.T @ of_values.flatten(1)).view(len(a), len(b), *a.shape[1:])
                 of_columns[l1] += (of_outer * b).sum(1)
                 of_columns[degrees + l2] += (of_outer * a[:, None]).sum(0)
             for target, column in zip(of_rows, of_columns, strict=True):
                 target[part] = column.transpose(0, 1)
-        return None, None, of_weights, *of_rows
+        return None, None, None, *of_weights, *of_rows
+
+
+def _number(path: ProductPath, side: int) -> int:
+    return path.mirror if side else path.number
+
+
+def _sign(path: ProductPath, side: int) -> int:
+    return path.sign if side else 1
+
+
+def _part_of(rows, path: ProductPath, part: slice, channels: int) -> Tensor:
+    """What a path gives to some rows of its output, (2 l3 + 1, rows, channels)."""
+    return rows[path.l3][part].transpose(0, 1)[:, :, path.first : path.first + channels]
 
 
 def _chunks(n: int, channels: int, whole: bool) -> list[slice]:

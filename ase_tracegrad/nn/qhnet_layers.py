@@ -135,7 +135,7 @@ class OnsiteLayer(nn.Module):
         self.gate, self.finish = NormGate(pair), RowLinear(pair, pair)
 
     def forward(self, x: Rows, before: Rows | None) -> Rows:
-        new = self.product(self.left(x), self.right(x), self.weights)
+        (new,) = self.product(self.left(x), self.right(x), self.weights)
         # Natural channels are the first ones.
         new = [
             torch.cat([row[:, :, : old.shape[2]] + old, row[:, :, old.shape[2] :]], dim=2) for row, old in zip(new, x, strict=False)
@@ -157,11 +157,19 @@ class PairLayer(nn.Module):
         self.gate, self.finish = NormGate(pair), RowLinear(pair, pair)
 
     def forward(self, x: Rows, before: Rows | None, radial: Tensor, batch: GraphBatch) -> Rows:
-        seen = invariants_of_ends(self.prepare(x), batch.receiver, batch.sender)
-        weights = self.of_distance(radial) * self.of_invariants(seen)
+        # A pair and its reverse share their distance, their inner products and, up to signs, the products of their atoms.
+        rank = torch.arange(batch.n_pairs, device=batch.reverse.device)
+        half = rank[rank < batch.reverse]
+        receiver, sender = batch.receiver[half], batch.sender[half]
+        seen = invariants_of_ends(self.prepare(x), receiver, sender)
+        first, second, inner = seen.split([x[0].shape[2], x[0].shape[2], seen.shape[1] - 2 * x[0].shape[2]], dim=1)
+        of_distance = self.of_distance(radial[half])
+        weights = [of_distance * self.of_invariants(part) for part in (seen, torch.cat([second, first, inner], dim=1))]
         mixed = self.mix(x)
-        ends = ([row.index_select(0, index) for row in mixed] for index in (batch.receiver, batch.sender))
-        new = self.finish(self.gate(self.product(*ends, weights)))
+        ends = ([row.index_select(0, index) for row in mixed] for index in (receiver, sender))
+        place = torch.argsort(torch.cat([half, batch.reverse[half]]))
+        both = [torch.cat(sides).index_select(0, place) for sides in zip(*self.product(*ends, *weights), strict=True)]
+        new = self.finish(self.gate(both))
         return new if before is None else _add(new, before)
 
 

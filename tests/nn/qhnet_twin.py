@@ -99,7 +99,7 @@ def invariants(kinds: o3.Irreps, x: Tensor, i: Tensor, j: Tensor) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def radial_functions(distance: Tensor, decay: float, cutoff: float, n: int) -> Tensor:
+def radial_functions(distance: Tensor, decay: float | Tensor, cutoff: float, n: int) -> Tensor:
     """Bernstein polynomials of exp(-decay d), one by one, times the smooth end."""
     x, columns = torch.exp(-decay * distance), []
     for k in range(n):
@@ -126,7 +126,7 @@ class Twin:
         i, j = pairs.T
         distance = vectors.norm(dim=1)
         cutoff = c.message_cutoff
-        radial = radial_functions(distance, float(softplus(net.decay)), cutoff, c.qhnet.n_radial)
+        radial = radial_functions(distance, softplus(net.decay).detach(), cutoff, c.qhnet.n_radial)
         y = o3.spherical_harmonics(self.harmonics, vectors[:, list(E3NN_AXES)], True, normalization="component")
         x, onsite, offsite = net.atom_embedding(species), None, None
         for number, layer in enumerate(net.messages):

@@ -110,19 +110,20 @@ def test_messages_are_products_with_harmonics(lmax_in):
 @pytest.mark.usefixtures("double_constants")
 @pytest.mark.parametrize("shared", [True, False])
 def test_pairs_are_true_clebsch_gordan_products(shared, monkeypatch):
-    """Also when the rows are cut into chunks, and with the derivatives of every input."""
+    """Of (a, b) and of (b, a), also when the rows are cut into chunks, and with the derivatives of every input."""
     monkeypatch.setattr("ase_tracegrad.nn.channel_product.CHUNK", 7)
     atom, pair = Channels("3x0e+3x1o+3x2e"), Channels("3x0e+3x1o+3x1e+3x2e+3x2o+3x3o+3x4e")
     product, generator = ChannelProduct(3, 2, pair), torch.Generator().manual_seed(1)
     a, b = (random_rows(atom, generator) for _ in range(2))
-    weights = torch.randn(1 if shared else len(a[0]), product.n_weights, generator=generator)
-    inputs = [x.requires_grad_() for x in (weights, *a, *b)]
+    weights = [torch.randn(1 if shared else len(a[0]), product.n_weights, generator=generator) for _ in range(2)]
+    inputs = [x.requires_grad_() for x in (*weights, *a, *b)]
     twin = product_of_features(irreps(atom), irreps(pair), shared=shared)
-    expected = twin(flatten_for_e3nn(a, atom), flatten_for_e3nn(b, atom), weights[0] if shared else weights)
-    found = flatten_for_e3nn(product(a, b, weights), pair)
-    assert expected.abs().max() > 0.1
+    sides = [flatten_for_e3nn(rows, atom) for rows in (a, b)]
+    expected = torch.stack([twin(*ends, w[0] if shared else w) for ends, w in zip((sides, sides[::-1]), weights, strict=True)])
+    found = torch.stack([flatten_for_e3nn(rows, pair) for rows in product(a, b, *weights)])
+    assert expected.abs().amax(dim=(1, 2)).min() > 0.1
     assert (found - expected).abs().max() < 1e-10
-    gradients = [torch.autograd.grad(out.square().sum(), inputs) for out in (found, expected)]
+    gradients = [torch.autograd.grad(out.pow(3).sum(), inputs) for out in (found, expected)]
     for one, other in zip(*gradients, strict=True):
         assert (one - other).abs().max() < 1e-10 * other.abs().max()
 
