@@ -1,7 +1,5 @@
 """The backbone 'qhnet' learns molecules on the torch of today, where users of the original report that it does not."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -23,19 +21,13 @@ SWITCHES = {
     "gradient only": {"decoder": False},
     "both": {},
 }
+# Of QH9, but for the learning rate and the averages of Adam, which are made for 300 000 steps and not for 120.
 PUBLISHED = {
     "standardize": False,
     "loss": {"elements": "mse+l1"},
-    "optimizer": {
-        "learning_rate": 1e-2,
-        "beta1": 0.99,
-        "beta2": 0.999,
-        "weight_decay": 0.01,
-        "clip": 1e9,
-        "clip_norm": 5.0,
-        "ema": 0.0,
-    },
+    "optimizer": {"learning_rate": 1e-2, "beta2": 0.999, "weight_decay": 0.01, "clip": 1e9, "clip_norm": 5.0, "ema": 0.0},
     "schedule": {"kind": "polynomial", "epochs": 30, "warmup": 0.1, "final": 1e-3},
+    "validate_every": 30,
 }
 
 
@@ -70,14 +62,12 @@ def test_a_few_steps_reduce_the_loss(tmp_path, switches):
     assert min(losses[-3:]) < 0.6 * losses[0]
 
 
-def test_it_learns_raw_hamiltonians_as_published(tmp_path):
-    """Loss, optimizer and schedule of QH9, raw labels in Hartree: the error of an unseen molecule falls five times."""
+def test_it_learns_raw_hamiltonians(tmp_path):
+    """Loss and schedule of QH9, raw labels in Hartree: the error of an unseen molecule falls ten times (23 times when written)."""
     trainer = make_trainer(tmp_path, **PUBLISHED)
     before = trainer.evaluate(trainer.data["validation"], 0)["mae_all"]
-    trainer.config = replace(trainer.config, validate_every=30)
     trainer.run(progress=False)
-    after = trainer.evaluate(trainer.data["validation"], 0)["mae_all"]
-    assert after < 0.2 * before
+    assert trainer.evaluate(trainer.data["validation"], 0)["mae_all"] < 0.1 * before
 
 
 def test_resume(tmp_path):
