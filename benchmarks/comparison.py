@@ -94,6 +94,9 @@ def match_parameters(config: NetworkConfig, target: NetworkConfig, data: str) ->
 
 def widen(config: NetworkConfig, factor: float) -> NetworkConfig:
     """All features of the backbone with ``factor`` times the channels."""
+    if config.backbone == "qhnet":
+        counts = {key: round(getattr(config.qhnet, key) * factor) for key in ("hidden", "bottleneck")}
+        return replace(config, qhnet=replace(config.qhnet, **counts))
     section = config.deeph_e3 if config.backbone == "deeph-e3" else config
     wider = {
         key: re.sub(r"(\d+)(?=x)", lambda m: str(round(int(m[1]) * factor)), getattr(section, key))

@@ -13,10 +13,11 @@ from ..nn.config import ConfigError, NetworkConfig, config_from_dict
 
 @dataclass(frozen=True)
 class LossConfig:
-    """elements: 'l1' or 'mse'; onsite_weight: weight of on-site elements; trace_weight: lambda of TraceGrad's joint loss
-    (loss_H + lambda * stopgrad(loss_H / loss_T) * loss_T), lowered to zero over the run if trace_decay; trace_label:
-    'layer-norm', 'log' or 'raw'; band_weight: the same kind of relative weight for first-order band errors, from the fraction
-    band_start of the run on, at band_kpts random k up to band_above_fermi eV over the Fermi level."""
+    """elements: 'l1', 'mse' or 'mse+l1' (their sum in Hartree, as published for QH9); onsite_weight: weight of on-site elements;
+    trace_weight: lambda of TraceGrad's joint loss (loss_H + lambda * stopgrad(loss_H / loss_T) * loss_T), lowered to zero over
+    the run if trace_decay; trace_label: 'layer-norm', 'log' or 'raw'; band_weight: the same kind of relative weight for
+    first-order band errors, from the fraction band_start of the run on, at band_kpts random k up to band_above_fermi eV over
+    the Fermi level."""
 
     elements: str = "l1"
     onsite_weight: float = 1.0
@@ -29,8 +30,8 @@ class LossConfig:
     band_above_fermi: float = 4.0
 
     def __post_init__(self):
-        if self.elements not in ("l1", "mse"):
-            raise ConfigError(f"loss.elements must be 'l1' or 'mse', found {self.elements!r}")
+        if self.elements not in ("l1", "mse", "mse+l1"):
+            raise ConfigError(f"loss.elements must be 'l1', 'mse' or 'mse+l1', found {self.elements!r}")
         if self.trace_label not in ("layer-norm", "log", "raw"):
             raise ConfigError(f"loss.trace_label must be 'layer-norm', 'log' or 'raw', found {self.trace_label!r}")
         for name in ("onsite_weight", "trace_weight", "band_weight"):
@@ -40,29 +41,34 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW, which is Adam with a weight_decay of 0; beta2: decay of its mean squares; batch_size: structures per step, whose
-    gradients are accumulated one structure at a time, so that memory does not grow with it; clip: gradients are cut at this
-    multiple of their running norm; ema: decay of the averaged weights."""
+    """AdamW, which is Adam with a weight_decay of 0; beta1, beta2: decay of its means and mean squares; batch_size: structures
+    per step, whose gradients are accumulated one structure at a time, so that memory does not grow with it; clip: gradients
+    are cut at this multiple of their running norm, and at the norm clip_norm (0: no such limit); ema: decay of the averaged
+    weights."""
 
     learning_rate: float = 6e-3
     weight_decay: float = 0.0
+    beta1: float = 0.9
     beta2: float = 0.99
     batch_size: int = 1
     clip: float = 1.5
+    clip_norm: float = 0.0
     ema: float = 0.995
 
     def __post_init__(self):
         _require("optimizer", self, "batch_size", at_least=1)
-        _require("optimizer", self, "weight_decay", at_least=0)
+        for name in ("weight_decay", "clip_norm"):
+            _require("optimizer", self, name, at_least=0)
         for name in ("learning_rate", "clip"):
             _require("optimizer", self, name, above=0)
-        for name in ("beta2", "ema"):
+        for name in ("beta1", "beta2", "ema"):
             _require("optimizer", self, name, at_least=0, below=1)
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """kind: 'one-cycle' (warm-up over the fraction warmup, then cosine to learning_rate * final), 'plateau' (times factor
+    """kind: 'one-cycle' (warm-up over the fraction warmup, then cosine to learning_rate * final), 'polynomial' (linear warm-up
+    from 0 over the fraction warmup, then (1 - share of what follows) ** power to learning_rate * final), 'plateau' (times factor
     when the validation error has not improved by the fraction threshold for patience validations, then cooldown validations
     of grace) or 'step' (times factor at epoch step_start and every step_every epochs after it).
 
@@ -74,6 +80,7 @@ class ScheduleConfig:
     kind: str = "one-cycle"
     warmup: float = 0.1
     final: float = 1e-3
+    power: float = 1.0
     factor: float = 0.5
     patience: int = 10
     cooldown: int = 0
@@ -84,13 +91,14 @@ class ScheduleConfig:
     early_stop: int = 0
 
     def __post_init__(self):
-        if self.kind not in ("one-cycle", "plateau", "step"):
-            raise ConfigError(f"schedule.kind must be 'one-cycle', 'plateau' or 'step', found {self.kind!r}")
+        if self.kind not in ("one-cycle", "polynomial", "plateau", "step"):
+            raise ConfigError(f"schedule.kind must be 'one-cycle', 'polynomial', 'plateau' or 'step', found {self.kind!r}")
         for name in ("epochs", "step_every"):
             _require("schedule", self, name, at_least=1)
         for name in ("warmup", "final", "threshold"):
             _require("schedule", self, name, at_least=0, below=1)
         _require("schedule", self, "factor", above=0, below=1)
+        _require("schedule", self, "power", above=0)
         for name in ("patience", "cooldown", "step_start", "stop_below", "early_stop"):
             _require("schedule", self, name, at_least=0)
 

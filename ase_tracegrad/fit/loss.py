@@ -11,6 +11,7 @@ from ..electronic.threads import limit_blas_threads
 from ..nn.network import Prediction
 from ..nn.readout import scale_blocks
 from ..nn.spin import from_components
+from ..units import HARTREE
 from .dataset import LabelledGraph
 from .targets import TraceLabels
 
@@ -32,6 +33,7 @@ def element_errors(prediction: Prediction, graph: LabelledGraph, envelope: Tenso
 def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, onsite_weight: float, kind: str) -> Tensor:
     """Mean absolute ('l1') or squared ('mse') error of the elements, meV or meV^2; on-site elements count onsite_weight times.
 
+    'mse+l1': the sum of both in Hartree, the loss of QH9 (arXiv 2306.09549).
     For spinors it is the mean over the real and the imaginary parts of the elements that time reversal leaves.
     """
     offsite, onsite = element_errors(prediction, graph, envelope)
@@ -39,9 +41,13 @@ def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor,
     if graph.offsite_mask is not None and graph.onsite_mask is not None:
         offsite, onsite = offsite * graph.offsite_mask, onsite * graph.onsite_mask
         count = graph.offsite_mask.sum() + graph.onsite_mask.sum()
-    if kind == "mse":
-        return (offsite.square().sum() + onsite_weight * onsite.square().sum()) / count
-    return (offsite.abs().sum() + onsite_weight * onsite.abs().sum()) / count
+    unit = HARTREE * MEV if kind == "mse+l1" else 1.0
+    loss = offsite.new_zeros(())
+    if kind != "mse":
+        loss = loss + (offsite.abs().sum() + onsite_weight * onsite.abs().sum()) / count / unit
+    if kind != "l1":
+        loss = loss + (offsite.square().sum() + onsite_weight * onsite.square().sum()) / count / unit**2
+    return loss
 
 
 def trace_loss(prediction: Prediction, labels: tuple[TraceLabels, TraceLabels]) -> Tensor:

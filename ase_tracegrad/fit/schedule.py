@@ -31,9 +31,11 @@ class Schedule:
             epoch = step // self.steps_per_epoch
             return self.peak * c.factor ** (0 if epoch < c.step_start else 1 + (epoch - c.step_start) // c.step_every)
         done, warmup = step / self.total_steps, max(c.warmup, 1e-9)
+        fraction = (done - warmup) / (1 - warmup)
+        if c.kind == "polynomial":
+            return self.peak * (done / warmup if done < c.warmup else c.final + (1 - c.final) * (1 - fraction) ** c.power)
         if done < warmup:
             return self.peak * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / warmup)))
-        fraction = (done - warmup) / (1 - warmup)
         return self.peak * (c.final + (1 - c.final) * 0.5 * (1 + math.cos(math.pi * fraction)))
 
     def watch(self, error: float) -> bool:
@@ -61,6 +63,6 @@ class Schedule:
         c = self.config
         if c.early_stop and self.state["stale"] >= c.early_stop:
             return f"no better validation in {self.state['stale']} validations (schedule.early_stop)"
-        if c.kind != "one-cycle" and self.rate(step) < c.stop_below:
+        if c.kind in ("plateau", "step") and self.rate(step) < c.stop_below:
             return f"the learning rate fell below {c.stop_below:g} (schedule.stop_below)"
         return ""

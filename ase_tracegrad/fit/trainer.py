@@ -74,7 +74,7 @@ class Trainer:
         self.average = copy.deepcopy(self.network)
         o = config.optimizer
         learning = [p for p in self.network.parameters() if p.requires_grad]
-        options: dict[str, Any] = {"weight_decay": o.weight_decay, "betas": (0.9, o.beta2), "fused": True}
+        options: dict[str, Any] = {"weight_decay": o.weight_decay, "betas": (o.beta1, o.beta2), "fused": True}
         self.optimizer = torch.optim.AdamW(learning, lr=o.learning_rate, **options)
         self.order = torch.Generator().manual_seed(config.seed + 1)
         self.epoch = self.step = 0
@@ -240,7 +240,8 @@ class Trainer:
 
     def _clip_gradients(self):
         """Clip at a multiple of the running norm: a fixed limit is too loose late in the run."""
-        limit = self.config.optimizer.clip * self.running_norm if self.running_norm else math.inf
+        o = self.config.optimizer
+        limit = min(o.clip * self.running_norm or math.inf, o.clip_norm or math.inf)
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit))
         if not math.isfinite(norm):
             raise FloatingPointError(f"the gradient is not finite at step {self.step}: lower optimizer.learning_rate")

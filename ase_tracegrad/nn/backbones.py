@@ -4,8 +4,9 @@ from ..basis import Basis
 from .config import NetworkConfig
 from .deeph_e3 import DeepHE3Network
 from .network import HamiltonianNetwork
+from .qhnet import QHNetNetwork
 
-CLASSES: dict[str, type[HamiltonianNetwork]] = {c.backbone: c for c in (HamiltonianNetwork, DeepHE3Network)}
+CLASSES: dict[str, type[HamiltonianNetwork]] = {c.backbone: c for c in (HamiltonianNetwork, DeepHE3Network, QHNetNetwork)}
 
 
 def build_network(config: NetworkConfig, basis: Basis, elements: list[int]) -> HamiltonianNetwork:

@@ -8,11 +8,9 @@ from typing import Any
 from ..symbols import is_symbol, symbol_of
 
 ENERGY_ZEROS = ("vacuum", "cell-average")
-BACKBONES = ("fast", "deeph-e3")
+BACKBONES = ("fast", "deeph-e3", "qhnet")
 KINDS = {int: "a whole number", bool: "true or false", str: "text", dict: "a mapping", float: "a number"}
-FAST_ONLY = tuple(
-    "message_cutoff n_blocks embedding n_radial radial_hidden message_scale hidden edge_last node_last final_node_update".split()
-)
+FAST_ONLY = tuple("n_blocks embedding n_radial radial_hidden message_scale hidden edge_last node_last final_node_update".split())
 
 
 class ConfigError(ValueError):
@@ -104,13 +102,43 @@ class HarmoSEConfig:
 
 
 @dataclass(frozen=True)
+class QHNetConfig:
+    """Architecture of the backbone 'qhnet'; the defaults are those of its public code for QH9 (arXiv 2306.04922, 2306.09549).
+
+    hidden: channels of every l = 0..lmax of the atoms, and of every irrep of the pairs; lmax: also of the harmonics;
+    bottleneck: channels that are expanded into blocks; n_layers: of messages, on-site and pair features come from the last
+    n_pair_layers of them; n_radial, radial_decay (1 / Angstrom, at the start): of the functions of the distance, which end at
+    network.message_cutoff; message_hidden: width of the networks that weigh messages.
+    """
+
+    hidden: int = 128
+    lmax: int = 4
+    bottleneck: int = 32
+    n_layers: int = 5
+    n_pair_layers: int = 2
+    n_radial: int = 16
+    radial_decay: float = 0.5
+    message_hidden: int = 32
+
+    def __post_init__(self):
+        for name in ("hidden", "lmax", "bottleneck", "n_layers", "n_pair_layers", "message_hidden"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"qhnet.{name} must be at least 1, found {getattr(self, name)}")
+        if self.n_pair_layers > self.n_layers:
+            raise ConfigError(f"qhnet.n_pair_layers must not exceed n_layers = {self.n_layers}, found {self.n_pair_layers}")
+        if self.n_radial < 2 or self.radial_decay <= 0:
+            raise ConfigError("qhnet.n_radial must be at least 2 and qhnet.radial_decay positive")
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Architecture of the O(2) network. Lengths in Angstrom.
 
-    backbone: 'fast' or 'deeph-e3' (settings in deeph_e3; those from message_cutoff to final_node_update belong to 'fast').
-    cutoff: atom pairs farther apart have no block; the blocks go to zero over the last cutoff_width (0: abruptly, as published
-    for 'deeph-e3' only). reach: {symbol: Angstrom}, if pairs end at the sum of two reaches, as orbitals do; {}: all at the cutoff.
-    message_cutoff: pairs nearer than this pass messages to atoms; the others only get pair updates.
+    backbone: 'fast', 'deeph-e3' (settings in deeph_e3) or 'qhnet' (in qhnet); those from n_blocks to final_node_update belong
+    to 'fast'.
+    cutoff: atom pairs farther apart have no block; the blocks go to zero over the last cutoff_width (0: abruptly, as published;
+    not for 'fast'). reach: {symbol: Angstrom}, if pairs end at the sum of two reaches, as orbitals do; {}: all at the cutoff.
+    message_cutoff: pairs nearer than this pass messages to atoms; the others only get pair updates ('deeph-e3': all pass).
     hidden, edge_last, node_last: irreps of the features between blocks and after the last one.
     final_node_update: one more message from the last pair features into the atoms, for the on-site blocks.
     energy_zero: of the labels: 'vacuum' (molecules, localised Hartree solvers) or 'cell-average' (see energy_zero.py).
@@ -134,20 +162,23 @@ class NetworkConfig:
     energy_zero: str = "vacuum"
     spinor: bool = False
     deeph_e3: DeepHE3Config = field(default_factory=DeepHE3Config)
+    qhnet: QHNetConfig = field(default_factory=QHNetConfig)
     tracegrad: TraceGradConfig = field(default_factory=TraceGradConfig)
     harmose: HarmoSEConfig = field(default_factory=HarmoSEConfig)
 
     def __post_init__(self):
         if self.backbone not in BACKBONES:
             raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {self.backbone!r}")
-        published = self.backbone == "deeph-e3"
+        published = self.backbone != "fast"
         if not (0 < self.cutoff_width < self.cutoff or (published and self.cutoff_width == 0)):
             raise ConfigError(f"cutoff_width must lie between 0 and cutoff = {self.cutoff}, found {self.cutoff_width}")
         if published:
             self._refuse_settings_of_the_fast_backbone()
         self._check_reach()
-        if not published and not 0 < self.message_cutoff <= self.cutoff:
+        if self.backbone != "deeph-e3" and not 0 < self.message_cutoff <= self.cutoff:
             raise ConfigError(f"message_cutoff must lie between 0 and cutoff = {self.cutoff}, found {self.message_cutoff}")
+        if self.backbone == "qhnet" and self.spinor:
+            raise ConfigError("the backbone 'qhnet' predicts spinless blocks only: set spinor to false or choose another backbone")
         if self.n_blocks < 1:
             raise ConfigError(f"n_blocks must be at least 1, found {self.n_blocks}")
         if self.energy_zero not in ENERGY_ZEROS:
@@ -158,10 +189,13 @@ class NetworkConfig:
         return {z: float(self.reach.get(symbol_of(z), self.cutoff / 2)) for z in elements}
 
     def _refuse_settings_of_the_fast_backbone(self):
-        changed = [f.name for f in fields(self) if f.name in FAST_ONLY and getattr(self, f.name) != f.default]
+        others = FAST_ONLY + (("message_cutoff",) if self.backbone == "deeph-e3" else ())
+        changed = [f.name for f in fields(self) if f.name in others and getattr(self, f.name) != f.default]
         if changed:
-            names = ", ".join(changed)
-            raise ConfigError(f"{names}: settings of the backbone 'fast'; those of 'deeph-e3' stand in the section deeph_e3")
+            section = self.backbone.replace("-", "_")
+            raise ConfigError(
+                f"{', '.join(changed)}: settings of the backbone 'fast'; those of {self.backbone!r} stand in the section {section}"
+            )
 
     def _check_reach(self):
         if not self.reach:
@@ -172,7 +206,7 @@ class NetworkConfig:
         longest, shortest = 2 * max(self.reach.values()), 2 * min(self.reach.values())
         if abs(longest - self.cutoff) > 1e-6:
             raise ConfigError(f"cutoff must be twice the largest reach, {longest} Angstrom, found {self.cutoff}")
-        begins = max(self.cutoff_width, self.message_cutoff if self.backbone == "fast" else 0.0)
+        begins = max(self.cutoff_width, self.message_cutoff if self.backbone != "deeph-e3" else 0.0)
         if shortest < begins:
             raise ConfigError(
                 f"message_cutoff and cutoff_width must not exceed twice the smallest reach, {shortest} Angstrom, found {begins}"

@@ -8,7 +8,7 @@ import yaml
 
 from ase_tracegrad.io.store import StoreWriter
 from ase_tracegrad.nn.backbones import build_network
-from ase_tracegrad.nn.config import DeepHE3Config, NetworkConfig, TraceGradConfig
+from ase_tracegrad.nn.config import DeepHE3Config, NetworkConfig, QHNetConfig, TraceGradConfig
 from ase_tracegrad.nn.network import count_parameters
 
 NETWORK = {
@@ -101,12 +101,15 @@ def test_what_the_variants_are(comparison, config, tmp_path):
     assert {(c.seed, c.schedule.epochs, c.validate_every, c.optimizer.learning_rate) for c in made.values()} == {(7, 20, 2, 1e-3)}
 
 
-@pytest.mark.parametrize("backbone", ["fast", "deeph-e3"])
+@pytest.mark.parametrize("backbone", ["fast", "deeph-e3", "qhnet"])
 def test_matched_parameters(comparison, config, graphene_store, backbone):
     with_blocks = comparison.load_config(config).network
     if backbone == "deeph-e3":
         small = DeepHE3Config(hidden="12x0e+6x1o+4x2e", filter_lmax=2, n_blocks=1, embedding=8, n_radial=8)
         with_blocks = NetworkConfig(backbone=backbone, cutoff=3.0, deeph_e3=small, tracegrad=with_blocks.tracegrad)
+    if backbone == "qhnet":
+        small = QHNetConfig(hidden=16, lmax=2, bottleneck=8, n_layers=1, n_pair_layers=1, n_radial=8)
+        with_blocks = NetworkConfig(backbone=backbone, cutoff=3.0, message_cutoff=3.0, qhnet=small, tracegrad=with_blocks.tracegrad)
     without = replace(with_blocks, tracegrad=TraceGradConfig(nodes=False, edges=False, decoder=False))
     basis = graphene_store["displaced"].basis
     count = lambda network: count_parameters(build_network(network, basis, [6]))  # noqa: E731

@@ -9,6 +9,7 @@ from ase_tracegrad.fit.dataset import label_graph
 from ase_tracegrad.fit.loss import band_loss, element_loss, make_bloch_states, trace_loss
 from ase_tracegrad.fit.targets import TraceLabels
 from ase_tracegrad.nn.network import Prediction
+from ase_tracegrad.units import HARTREE
 from tests.fit.cases import NETWORK, make_network, make_sample
 
 
@@ -42,6 +43,15 @@ def test_mean_over_the_elements_that_exist(case, kind, power):
     inside = torch.cat([off[graph.offsite_mask > 0], 3.0 ** (1 / power) * on[graph.onsite_mask > 0]])
     expected = inside.abs().pow(power).mean()
     assert element_loss(prediction, graph, envelope, 3.0, kind) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_the_loss_of_qh9_is_in_hartree(case):
+    _, graph, envelope = case
+    prediction = Prediction(graph.offsite + HARTREE * noise(graph.offsite.shape), graph.onsite)
+    squared, absolute = (float(element_loss(prediction, graph, envelope, 1.0, kind)) for kind in ("mse", "l1"))
+    both = float(element_loss(prediction, graph, envelope, 1.0, "mse+l1"))
+    assert both == pytest.approx(squared / (1000 * HARTREE) ** 2 + absolute / (1000 * HARTREE))
+    assert 0.1 < both < 10
 
 
 def test_padding_has_no_gradient(case):

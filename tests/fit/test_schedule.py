@@ -23,6 +23,18 @@ def test_one_cycle():
     assert 0.01 < rates[-1] < 0.05
 
 
+def test_polynomial():
+    """Linear from 0 to the peak, then to the final rate; power 1 is linear and 2 lies below it."""
+    schedule = make_schedule(kind="polynomial", epochs=10, warmup=0.2, final=0.1)
+    rates = [schedule.rate(step) for step in range(schedule.total_steps + 1)]
+    assert rates[:5] == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert np.diff(rates[4:]) == pytest.approx(np.full(16, -0.9 / 16))
+    assert rates[-1] == pytest.approx(0.1)
+    squared = make_schedule(kind="polynomial", epochs=10, warmup=0.2, final=0.1, power=2.0)
+    assert squared.rate(12) == pytest.approx(0.1 + 0.9 * 0.25)
+    assert make_schedule(kind="polynomial", warmup=0.0).rate(0) == pytest.approx(1)
+
+
 def watch(schedule, errors) -> list[float]:
     rates = []
     for error in errors:

@@ -12,7 +12,7 @@ SHELLS = {1: (0, 0, 1), 6: (0, 1, 0, 2), 22: (0, 1, 2, 3), 58: (0, 1, 3, 4)}  # 
 
 
 def make_basis(elements) -> Basis:
-    return Basis({z: AtomicBasis(z, SHELLS[z], (), 4.0) for z in elements}, "synthetic", "none", "PBE")
+    return Basis({z: AtomicBasis(z, SHELLS[z], (), float(min(z, 4))) for z in elements}, "synthetic", "none", "PBE")
 
 
 def make_config(**changes) -> NetworkConfig:
