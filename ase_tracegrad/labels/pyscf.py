@@ -7,6 +7,7 @@ density (H. Yu et al., arXiv 2306.09549; divelab/AIRS, OpenDFT/QHBench/QH9).
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..basis import Basis
 from ..io.def2_svp import FUNCTIONAL, atom_of_shells, contract_gaussians
@@ -58,7 +59,7 @@ def compute_molecule_labels(atoms, charge: int = 0, settings: PyscfSettings = QH
     calculation.grids.level = settings.grid_level
     calculation.chkfile = None
     try:
-        with lib.with_omp_threads(threads):
+        with threadpool_limits(threads), lib.with_omp_threads(threads):
             calculation.kernel()
             fock = calculation.get_fock()
             overlap = calculation.get_ovlp()
