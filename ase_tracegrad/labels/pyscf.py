@@ -14,8 +14,11 @@ from ..io.def2_svp import FUNCTIONAL, atom_of_shells, contract_gaussians
 from ..io.qh9 import molecule_matrix
 from ..io.sample import Sample
 from ..structure import Structure
+from ..symbols import symbol_of
 from ..units import HARTREE
 from .errors import LabelError, ScfNotConvergedError
+
+HEAVIEST = 36  # from here on def2 bases leave the core to pseudopotentials, which PySCF does not add by itself
 
 
 class PyscfNotFoundError(LabelError):
@@ -107,21 +110,22 @@ def build_molecule(atoms, charge: int, basis: str):
         molecule.build(dump_input=False, parse_arg=False)
     except BasisNotFoundError as error:
         raise LabelError(f"PySCF has no basis {basis} for {atoms.get_chemical_formula()}: {error}") from error
-    if molecule.has_ecp():
-        raise LabelError(
-            f"{basis} has pseudopotentials for elements of {atoms.get_chemical_formula()}; only all electrons are supported"
-        )
     return molecule
 
 
 def check_closed_shell(atoms, charge: int):
-    """LabelError for a crystal or no electrons; OpenShellError for an odd number of electrons, magnetic moments or a lone atom
-    with an open shell. Other triplets than those that carry moments (as ASE's g2 set does) cannot be told from here."""
+    """LabelError for a crystal, heavy elements or no electrons, OpenShellError for unpaired electrons.
+
+    These show as an odd number of electrons, as magnetic moments (which ASE's g2 set has) or as a lone atom with an open shell;
+    another triplet cannot be told from here.
+    """
     from ase.data import ground_state_magnetic_moments
 
     formula = atoms.get_chemical_formula()
     if atoms.pbc.any():
         raise LabelError(f"{formula} is periodic along {atoms.pbc.tolist()}; expected a molecule: set atoms.pbc = False")
+    if atoms.numbers.max() > HEAVIEST:
+        raise LabelError(f"{formula} has elements beyond {symbol_of(HEAVIEST)}, whose bases need pseudopotentials; not supported")
     electrons = int(atoms.numbers.sum()) - charge
     if electrons < 1:
         raise LabelError(f"{formula} with charge {charge} has {electrons} electrons")
