@@ -136,8 +136,9 @@ def _build_table(a: AtomicBasis, b: AtomicBasis) -> PairTable:
         for l2, start in zip(b.angular_momenta, _starts(b), strict=True)
         for total in range(abs(l1 - l2), l1 + l2 + 1, 2)
     ]
-    gaussian = all(isinstance(shell.radial, GaussianRadial) for atom in (a, b) for shell in atom.shells)
-    integrals = _closed_integrals(a, b) if gaussian else _numerical_integrals(a, b, np.pi / (1.25 * reach))
+    first, second = _gaussians(a), _gaussians(b)
+    closed = len(first) == len(a.shells) and len(second) == len(b.shells)
+    integrals = _closed_integrals(first, second) if closed else _numerical_integrals(a, b, np.pi / (1.25 * reach))
 
     # Halve the step until the spline reproduces the integrals between its knots.
     knots = np.linspace(min(CLOSEST, 0.5 * reach), reach, int(reach / 0.04) + 8)
@@ -156,7 +157,12 @@ def _build_table(a: AtomicBasis, b: AtomicBasis) -> PairTable:
     return PairTable((a.size, b.size), tuple(terms), spline)
 
 
-def _closed_integrals(a: AtomicBasis, b: AtomicBasis) -> Callable[[np.ndarray], np.ndarray]:
+def _gaussians(atom: AtomicBasis) -> list[GaussianRadial]:
+    """The radial functions that are Gaussians."""
+    return [shell.radial for shell in atom.shells if isinstance(shell.radial, GaussianRadial)]
+
+
+def _closed_integrals(a: list[GaussianRadial], b: list[GaussianRadial]) -> Callable[[np.ndarray], np.ndarray]:
     """Function from distances d (E,) to I_L(d) of all terms of two atoms with Gaussians, (E, terms).
 
     Int q^(2n+L+2) exp(-p q^2) j_L(q d) dq = sqrt(pi) n! d^L exp(-x) L_n^(L+1/2)(x) / (2^(L+2) p^(n+L+3/2)), x = d^2 / 4p
@@ -165,8 +171,8 @@ def _closed_integrals(a: AtomicBasis, b: AtomicBasis) -> Callable[[np.ndarray], 
 
     def integrals(distances: np.ndarray) -> np.ndarray:
         columns = []
-        for first in (shell.radial for shell in a.shells):
-            for second in (shell.radial for shell in b.shells):
+        for first in a:
+            for second in b:
                 widths = (1 / (4 * first.exponents[:, None]) + 1 / (4 * second.exponents)).ravel()
                 scales = np.outer(_transform_scales(first), _transform_scales(second)).ravel()
                 x = distances[:, None] ** 2 / (4 * widths)

@@ -101,7 +101,7 @@ def test_radial_integrals_in_closed_form(basis):
     distances = np.linspace(0.4, 6.0, 15)
     for a, b in ((6, 6), (6, 1), (1, 6)):
         step = np.pi / (1.25 * (basis[a].reach + basis[b].reach))
-        difference = overlap._closed_integrals(basis[a], basis[b])(distances)
+        difference = overlap._closed_integrals(overlap._gaussians(basis[a]), overlap._gaussians(basis[b]))(distances)
         difference -= overlap._numerical_integrals(basis[a], basis[b], step)(distances)
         assert np.abs(difference).max() < 1e-12
 

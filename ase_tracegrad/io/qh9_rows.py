@@ -7,6 +7,7 @@ the opcodes that build such a dict are interpreted here, every other one is refu
 import pickletools
 import sqlite3
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -112,7 +113,7 @@ class LmdbRows:
 
     def __getitem__(self, row: int) -> dict:
         with self._environment.begin() as transaction:
-            value = transaction.get(self._keys[row])
+            value = transaction.get(self._keys[row]) or b""
         found = {LMDB_KEYS.get(key, key): content for key, content in read_plain_pickle(f"{self.path}: row {row}", value).items()}
         missing = {"id", "N", "Z", "pos", "Ham"} - found.keys()
         if missing:
@@ -153,7 +154,7 @@ def read_plain_pickle(place: str, data: bytes) -> dict:
     FormatError for any opcode that such a dict does not need, which includes all that import or call something.
     """
     stack: list = []
-    memo: dict[int, object] = {}
+    memo: dict[Any, object] = {}
     mark = object()
     try:
         for opcode, argument, _ in pickletools.genops(data):
