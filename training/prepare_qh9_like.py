@@ -24,8 +24,8 @@ from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.labels.campaign import LabelJob, label_path, run_campaign
 from ase_tracegrad.labels.pyscf import compute_molecule_labels
 
-# CPU seconds of one label by heavy atoms, measured on one core; a molecule with fewer hydrogens takes less.
-SECONDS = {0: 0.2, 1: 0.5, 2: 2.0, 3: 4.5, 4: 7.0, 5: 10.0, 6: 14.0, 7: 20.0, 8: 28.0, 9: 40.0}
+# CPU seconds of one label by heavy atoms; measured on a busy core: H2O 0.5, C2H5OH 6, isobutane 15, benzene 12, indole 41.
+SECONDS = {0: 0.2, 1: 0.6, 2: 2.0, 3: 5.0, 4: 9.0, 5: 12.0, 6: 15.0, 7: 22.0, 8: 32.0, 9: 45.0}
 
 
 def make_qh9_like(out: Path, structures: Sequence[MoleculeStructure], workers: int | None = None):
