@@ -4,16 +4,17 @@
     I_L(d) = 8 (-1)^((l1 - l2 - L)/2) Int q^2 f1(q) f2(q) j_L(q d) dq,   f(q) = Int r^2 R(r) j_l(q r) dr
 
 with G the Gaunt coefficients (O. F. Sankey and D. J. Niklewski, Phys. Rev. B 40, 3979 (1989);
-J. M. Soler et al., J. Phys.: Condens. Matter 14, 2745 (2002), section 4). The radial integrals are
-splined once per element pair; a new structure costs one spline evaluation per atom pair.
+J. M. Soler et al., J. Phys.: Condens. Matter 14, 2745 (2002), section 4). The radial integrals, which Gaussians have
+in closed form, are splined once per element pair; a new structure costs one spline evaluation per atom pair.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.interpolate import BSpline, make_interp_spline
-from scipy.special import spherical_jn
+from scipy.special import eval_genlaguerre, factorial, spherical_jn
 
 from .basis import AtomicBasis, Basis, GaussianRadial, TabulatedRadial
 from .blocks import BlockMatrix
@@ -98,8 +99,7 @@ _tables: dict[tuple, PairTable] = {}
 def find_table(a: AtomicBasis, b: AtomicBasis) -> PairTable:
     """The table of an element pair, built at the first request in this process.
 
-    Measured CPU time: 0.1 s for C-C of MOLOPT, whose orbitals are smooth; where cores need large q, 3 s and 8 s for
-    C-C of def2-SVP and def2-TZVP, 14 s for O-O and 47 s for Fe-O of def2-QZVP: minutes for all pairs of such a basis.
+    Milliseconds for Gaussians; tabulated orbitals with a kink or a core cusp need large q and take seconds.
     """
     key = (_content(a), _content(b))
     if key not in _tables:
@@ -130,22 +130,15 @@ def _content(atom: AtomicBasis) -> tuple:
 
 def _build_table(a: AtomicBasis, b: AtomicBasis) -> PairTable:
     reach = a.reach + b.reach
-    q, f_a, f_b = _transforms(a, b, np.pi / (1.25 * reach))
-    terms, integrands = [], []
-    for l1, row, first in zip(a.angular_momenta, _starts(a), f_a, strict=True):
-        for l2, start, second in zip(b.angular_momenta, _starts(b), f_b, strict=True):
-            for total in range(abs(l1 - l2), l1 + l2 + 1, 2):
-                terms.append((l1, row, l2, start, total))
-                integrands.append(8 * (-1) ** ((l1 - l2 - total) // 2) * q[1] * q**2 * first * second)
-    degrees = np.array([term[-1] for term in terms])
-
-    def integrals(distances: np.ndarray) -> np.ndarray:
-        values = np.empty((len(distances), len(terms)))
-        for total in np.unique(degrees):
-            columns = np.nonzero(degrees == total)[0]
-            weights = np.array([integrands[c] for c in columns]).T
-            values[:, columns] = spherical_jn(total, distances[:, None] * q) @ weights
-        return values
+    terms = [
+        (l1, row, l2, start, total)
+        for l1, row in zip(a.angular_momenta, _starts(a), strict=True)
+        for l2, start in zip(b.angular_momenta, _starts(b), strict=True)
+        for total in range(abs(l1 - l2), l1 + l2 + 1, 2)
+    ]
+    first, second = _gaussians(a), _gaussians(b)
+    closed = len(first) == len(a.shells) and len(second) == len(b.shells)
+    integrals = _closed_integrals(first, second) if closed else _numerical_integrals(a, b, np.pi / (1.25 * reach))
 
     # Halve the step until the spline reproduces the integrals between its knots.
     knots = np.linspace(min(CLOSEST, 0.5 * reach), reach, int(reach / 0.04) + 8)
@@ -162,6 +155,56 @@ def _build_table(a: AtomicBasis, b: AtomicBasis) -> PairTable:
     else:
         log.warning("overlap table of elements %d and %d: interpolation error %.1e", a.number, b.number, error)
     return PairTable((a.size, b.size), tuple(terms), spline)
+
+
+def _gaussians(atom: AtomicBasis) -> list[GaussianRadial]:
+    """The radial functions that are Gaussians."""
+    return [shell.radial for shell in atom.shells if isinstance(shell.radial, GaussianRadial)]
+
+
+def _closed_integrals(a: list[GaussianRadial], b: list[GaussianRadial]) -> Callable[[np.ndarray], np.ndarray]:
+    """Function from distances d (E,) to I_L(d) of all terms of two atoms with Gaussians, (E, terms).
+
+    Int q^(2n+L+2) exp(-p q^2) j_L(q d) dq = sqrt(pi) n! d^L exp(-x) L_n^(L+1/2)(x) / (2^(L+2) p^(n+L+3/2)), x = d^2 / 4p
+    (I. S. Gradshteyn and I. M. Ryzhik, 6.631.10, with j_L written as a Bessel function of order L + 1/2).
+    """
+
+    def integrals(distances: np.ndarray) -> np.ndarray:
+        columns = []
+        for first in a:
+            for second in b:
+                widths = (1 / (4 * first.exponents[:, None]) + 1 / (4 * second.exponents)).ravel()
+                scales = np.outer(_transform_scales(first), _transform_scales(second)).ravel()
+                x = distances[:, None] ** 2 / (4 * widths)
+                for total in range(abs(first.l - second.l), first.l + second.l + 1, 2):
+                    n = (first.l + second.l - total) // 2
+                    factor = 8 * (-1) ** ((first.l - second.l - total) // 2) * np.sqrt(np.pi) * factorial(n) / 2 ** (total + 2)
+                    radial = np.exp(-x) * eval_genlaguerre(n, total + 0.5, x) @ (scales / widths ** (n + total + 1.5))
+                    columns.append(factor * distances**total * radial)
+        return np.array(columns).T
+
+    return integrals
+
+
+def _numerical_integrals(a: AtomicBasis, b: AtomicBasis, step: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Function from distances (E,) to I_L(d) of all terms of two atoms, (E, terms), by quadrature in q with this step."""
+    q, f_a, f_b = _transforms(a, b, step)
+    degrees, integrands = [], []
+    for l1, first in zip(a.angular_momenta, f_a, strict=True):
+        for l2, second in zip(b.angular_momenta, f_b, strict=True):
+            for total in range(abs(l1 - l2), l1 + l2 + 1, 2):
+                degrees.append(total)
+                integrands.append(8 * (-1) ** ((l1 - l2 - total) // 2) * q[1] * q**2 * first * second)
+
+    def integrals(distances: np.ndarray) -> np.ndarray:
+        values = np.empty((len(distances), len(degrees)))
+        for total in set(degrees):
+            columns = np.nonzero(np.array(degrees) == total)[0]
+            weights = np.array([integrands[c] for c in columns]).T
+            values[:, columns] = spherical_jn(total, distances[:, None] * q) @ weights
+        return values
+
+    return integrals
 
 
 def _starts(atom: AtomicBasis) -> np.ndarray:
@@ -206,8 +249,7 @@ def _transform(atom: AtomicBasis, q: np.ndarray) -> np.ndarray:
     tables: dict[tuple[int, bytes], list[tuple[int, TabulatedRadial]]] = {}
     for index, (l, radial) in enumerate((shell.l, shell.radial) for shell in atom.shells):
         if isinstance(radial, GaussianRadial):
-            scale = radial.coefficients * np.sqrt(np.pi) / (2 ** (l + 2) * radial.exponents ** (l + 1.5))
-            out[index] = q**l * (np.exp(-(q[:, None] ** 2) / (4 * radial.exponents)) @ scale)
+            out[index] = q**l * (np.exp(-(q[:, None] ** 2) / (4 * radial.exponents)) @ _transform_scales(radial))
         else:
             tables.setdefault((l, radial.radii.tobytes()), []).append((index, radial))
     for (l, _), members in tables.items():  # shells of one l on one grid share the costly Bessel functions
@@ -216,6 +258,11 @@ def _transform(atom: AtomicBasis, q: np.ndarray) -> np.ndarray:
         blocks = [spherical_jn(l, part[:, None] * r) @ integrands for part in np.array_split(q, len(q) // 128 + 1)]
         out[[index for index, _ in members]] = np.concatenate(blocks).T
     return out
+
+
+def _transform_scales(radial: GaussianRadial) -> np.ndarray:
+    """s_i of f(q) = q^l sum_i s_i exp(-q^2 / 4 a_i), (n,)."""
+    return radial.coefficients * np.sqrt(np.pi) / (2 ** (radial.l + 2) * radial.exponents ** (radial.l + 1.5))
 
 
 def _onsite_block(atom: AtomicBasis) -> np.ndarray:

@@ -96,6 +96,16 @@ def test_core_orbitals_of_an_all_electron_basis_against_pyscf():
     assert np.abs(ours.bloch([0, 0, 0])[0] - in_our_order(theirs.intor("int1e_ovlp_sph"), ours.layout)).max() < 1e-9
 
 
+def test_radial_integrals_in_closed_form(basis):
+    """Equal to the quadrature in q that tabulated orbitals take."""
+    distances = np.linspace(0.4, 6.0, 15)
+    for a, b in ((6, 6), (6, 1), (1, 6)):
+        step = np.pi / (1.25 * (basis[a].reach + basis[b].reach))
+        difference = overlap._closed_integrals(overlap._gaussians(basis[a]), overlap._gaussians(basis[b]))(distances)
+        difference -= overlap._numerical_integrals(basis[a], basis[b], step)(distances)
+        assert np.abs(difference).max() < 1e-12
+
+
 @pytest.mark.parametrize("points", [400, 1200])
 def test_tabulated_twins_of_the_gaussians(basis, points):
     """The error is that of the cubic spline through the table, of fourth order in its step."""
@@ -183,8 +193,9 @@ def test_equal_bases_share_one_table(monkeypatch):
 
 
 def test_an_orbital_too_sharp_for_the_integration_is_reported(monkeypatch, caplog):
-    shell = gaussian(0, 900.0, 1.23)
-    sharp = Basis({6: AtomicBasis(6, (0,), (shell,))})
+    radial = gaussian(0, 900.0, 1.23).radial
+    r = np.concatenate([np.linspace(0, 0.3, 200), np.linspace(0.31, radial.reach, 400)])
+    sharp = Basis({6: AtomicBasis(6, (0,), (Shell(0, TabulatedRadial(0, r, radial(r))),))})
     monkeypatch.setattr(overlap, "LARGEST_Q", 20.0)
     compute_overlap(Atoms("C2", positions=[[0, 0, 0], [0, 0, 1.5]]), sharp)
     assert "of an orbital's norm lies beyond" in caplog.text

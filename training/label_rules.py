@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
 
 GOLDEN_PATH_POINTS = 12
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,14 @@ class LabelStructure:
     seed: list[int]
 
 
-def mix_groups(groups: Sequence[Sequence[LabelStructure]]) -> list[LabelStructure]:
-    """All structures: what validates and tests first, then a mixture of the groups at any point of the list."""
-    keyed = [(item.split == "train", (k + 0.5) / len(group), item) for group in groups for k, item in enumerate(group)]
+def mix_groups(groups: Sequence[Sequence[Entry]], *, held_out_first: bool = True) -> list[Entry]:
+    """All structures (anything with a ``split``) as a mixture of the groups at any point of the list.
+
+    held_out_first: what validates and tests stands before the mixture of what trains.
+    """
+    keyed = [
+        (held_out_first and item.split == "train", (k + 0.5) / len(group), item) for group in groups for k, item in enumerate(group)
+    ]
     return [item for *_, item in sorted(keyed, key=lambda entry: entry[:2])]
 
 

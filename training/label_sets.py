@@ -44,8 +44,8 @@ def make_label_set(
         raise SystemExit(f"{len(failed)} of {len(rows)} structures failed, the first with {first}. Run again to retry.")
 
 
-def pack(packed: Path, names: list[str], rows: list[dict]):
-    """Pack the finished labels and write manifest.json beside the file."""
+def pack(packed: Path, names: list[str], rows: list[dict], facts: dict | None = None):
+    """Pack the finished labels and write manifest.json, which holds ``facts`` too, beside the file."""
     with StoreWriter(packed) as store:
         for name in names:
             with StoreReader(label_path(packed.parent / "labels", name)) as reader:
@@ -58,6 +58,7 @@ def pack(packed: Path, names: list[str], rows: list[dict]):
             "code": first.info["version"],
             "settings": first.info["settings"],
             "versions": {"python": platform.python_version(), "ase": ase.__version__, "numpy": np.__version__},
+            **(facts or {}),
             "rows": rows,
         }
     replace_text(packed.parent / "manifest.json", json.dumps(manifest, indent=1) + "\n")

@@ -7,6 +7,7 @@ from typing import Self
 
 from .deeph import LEGACY_FILES, NEW_FILES, read_deeph, read_deeph_legacy
 from .hsx import read_hsx
+from .qh9 import QH9Reader
 from .sample import FormatError, Sample
 from .store import StoreReader
 
@@ -56,9 +57,12 @@ class FolderReader:
         """Nothing stays open between two structures."""
 
 
-def open_samples(path) -> FolderReader | StoreReader:
-    """The structures in a folder or in a packed file, by name. FileNotFoundError, FormatError."""
-    return FolderReader(path) if Path(path).is_dir() else StoreReader(path)
+def open_samples(path) -> FolderReader | StoreReader | QH9Reader:
+    """The structures in a folder, a packed file or a QH9 database, by name. FileNotFoundError, FormatError."""
+    path = Path(path)
+    if path.suffix == ".db" or (path / "data.mdb").exists():
+        return QH9Reader(path)
+    return FolderReader(path) if path.is_dir() else StoreReader(path)
 
 
 def _find_structures(top: Path) -> list[str]:

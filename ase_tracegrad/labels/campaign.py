@@ -21,7 +21,7 @@ from ..io.sample import FormatError, Sample
 from ..io.store import NotHermitianError, StoreWriter
 from ..replace_file import replace_text
 from ..structure import StructureError
-from .cp2k import LabelError
+from .errors import LabelError
 
 log = logging.getLogger(__name__)
 

@@ -22,18 +22,11 @@ from ..io.sample import ReferenceBands, Sample
 from ..structure import Structure
 from ..units import HARTREE
 from .cp2k_input import Cp2kSettings, write_input
-
-
-class LabelError(RuntimeError):
-    """CP2K could not give labels for this structure; the message says why and where its output is."""
+from .errors import LabelError, ScfNotConvergedError
 
 
 class Cp2kNotFoundError(LabelError):
     """CP2K or its data directory is not installed."""
-
-
-class ScfNotConvergedError(LabelError):
-    """The self-consistency loop ran out of steps."""
 
 
 def find_cp2k() -> tuple[str, Path]:
