@@ -3,9 +3,10 @@
     python benchmarks/comparison.py training/configs/mg.yaml --epochs 60 [--seeds 0 1 2] [--variants backbone tracegrad ...]
         [--set KEY=VALUE ...] [--work FOLDER] [--out FILE]
 
-The first six variants are trained on raw H, as in the paper, or standardized as they say; all with a one-cycle schedule, which ends
-within the epochs. --set has the last word over all variants. Stopped at any time, the same command goes on in the middle of
-a run; finished runs are not repeated. Several processes may share the work (other --seeds or --variants, the same --work).
+Variants are trained on raw H, as in the paper, or standardized as they say; all with a one-cycle schedule, which ends within the
+epochs. Those of ABLATION, which change one choice of TraceGrad at a time, run if they are named. --set has the last word over all
+variants. Stopped at any time, the same command goes on in the middle of a run; finished runs are not repeated. Several processes may
+share the work (other --seeds or --variants, the same --work).
 Writes benchmarks/results/comparison_NAME.json after every run; python training/write_tables.py puts it into training/README.md.
 """
 
@@ -26,7 +27,7 @@ from ase_tracegrad.fit.state import MAY_CHANGE, STATE_FILE
 from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.store import StoreReader, content_hash
 from ase_tracegrad.nn.backbones import build_network
-from ase_tracegrad.nn.config import NetworkConfig, config_to_dict
+from ase_tracegrad.nn.config import NetworkConfig, config_from_dict, config_to_dict
 from ase_tracegrad.nn.network import count_parameters
 from ase_tracegrad.nn.predictor import Predictor
 
@@ -63,11 +64,24 @@ VARIANTS = {
     "matched": Variant("backbone, matched parameters", OFF, matched=True),
     "tracegrad-standardized": Variant("TraceGrad, standardized", {}, standardize=True),
 }
+# Where the gain might hide if there is none: one choice of TraceGrad changed at a time. Not among the default variants.
+ABLATION = {
+    "full": Variant("TraceGrad, all channel pairs", {"network.tracegrad.full": True}),
+    "wide-mlp": Variant(
+        "TraceGrad, MLP four times as wide", {"network.tracegrad.hidden": 256, "network.tracegrad.invariants": 128}
+    ),
+    "pairs-only": Variant("TraceGrad on pairs only", {"network.tracegrad.nodes": False}),
+    "lambda-1": Variant("TraceGrad, lambda 1", {"loss.trace_weight": 1.0}),
+    "log-label": Variant("TraceGrad, log(1 + T) as label", {"loss.trace_label": "log"}),
+    "three-blocks": Variant("TraceGrad, three blocks", {"network.n_blocks": 3}),
+    "backbone-three-blocks": Variant("backbone, three blocks", OFF | {"network.n_blocks": 3}),
+}
+ALL = VARIANTS | ABLATION
 
 
 def make_config(path: Path, name: str, seed: int, options) -> TrainingConfig:
     """The file with the variant's settings, seed and length, and --set after all."""
-    variant = VARIANTS[name]
+    variant = ALL[name]
     settings = {"schedule.kind": "one-cycle", "schedule.epochs": options.epochs, "validate_bands": 0}
     settings |= {"validate_every": max(1, options.epochs // 10), "standardize": variant.standardize, "seed": seed}
     settings |= {"out": str(options.work / f"{name}-{seed}"), "card.name": f"{variant.title}, seed {seed}"}
@@ -113,7 +127,7 @@ def run(config: TrainingConfig, digest: str) -> dict:
     made_with = {key: value for key, value in config_to_dict(config).items() if key not in MAY_CHANGE} | {"data_sha256": digest}
     if file.exists():
         result = json.loads(file.read_text())
-        if result["made_with"] != made_with:
+        if not _alike(result["made_with"], made_with):
             raise ValueError(f"{file} is of other settings or data: choose another --work, or delete that folder")
         return result
     with StoreReader(config.data) as store:
@@ -136,6 +150,14 @@ def run(config: TrainingConfig, digest: str) -> dict:
     return result
 
 
+def _alike(before: dict, now: dict) -> bool:
+    """Whether two runs were made with the same settings and data; settings that came later had their defaults before."""
+    settings = {key: value for key, value in before.items() if key != "data_sha256"} | {"data": "", "out": ""}
+    complete = config_to_dict(config_from_dict(TrainingConfig, settings))
+    kept = {key: value for key, value in complete.items() if key not in MAY_CHANGE}
+    return kept | {"data_sha256": before["data_sha256"]} == now
+
+
 def pool(structures: dict[str, dict]) -> dict[str, float]:
     """Figures of all displaced test structures, each with the same weight."""
     rows = [figures for figures in structures.values() if "primitive cell" not in figures["group"]]
@@ -150,7 +172,7 @@ def pool(structures: dict[str, dict]) -> dict[str, float]:
 def collect(work: Path) -> dict[str, dict]:
     """The finished runs of a folder, '<variant>-<seed>', in the order of the variants."""
     found = {file.parent.name: json.loads(file.read_text()) for file in work.glob(f"*/{FINISHED}")}
-    names = list(VARIANTS)
+    names = list(ALL)
     return dict(sorted(found.items(), key=lambda item: (names.index(variant_of(item[0])), int(item[0].rsplit("-", 1)[1]))))
 
 
@@ -171,7 +193,7 @@ def summarize(runs: dict[str, dict]) -> dict:
                 values = [row["groups"][group][key] for row in rows]
                 std = float(np.std(values, ddof=1)) if len(values) > 1 else None
                 entry[f"{group} {key}"] = {"mean": float(np.mean(values)), "std": std}
-        summary[VARIANTS[name].title] = entry
+        summary[ALL[name].title] = entry
     return summary
 
 
@@ -214,7 +236,7 @@ def parse(arguments=None):
     parser.add_argument("config", type=Path)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", choices=list(ALL), default=list(VARIANTS))
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. data=FILE")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--work", type=Path, default=None, help="folder of the runs; default: runs/comparison/NAME")

@@ -76,6 +76,16 @@ def test_runs_are_kept_and_summarised(comparison, command, tmp_path, monkeypatch
         command("--variants", "tracegrad", "--set", "loss.elements=mse")
 
 
+def test_runs_of_an_older_version_stay(command, tmp_path):
+    """Settings that came later had their defaults then."""
+    first = command("--variants", "backbone")
+    file = tmp_path / "work" / "backbone-0" / "result.json"
+    result = json.loads(file.read_text())
+    del result["made_with"]["network"]["harmose"], result["made_with"]["refine"]
+    file.write_text(json.dumps(result))
+    assert command("--variants", "backbone")["runs"]["backbone-0"]["groups"] == first["runs"]["backbone-0"]["groups"]
+
+
 def test_mean_and_spread_over_seeds(comparison):
     figures = dict.fromkeys((*comparison.MEANS, *comparison.LARGEST, *comparison.SQUARES), 1.0)
     runs = {
@@ -99,6 +109,16 @@ def test_what_the_variants_are(comparison, config, tmp_path):
     assert parts["backbone"] == parts["standardized"] == parts["matched"] == (False, True, False)
     assert [name for name, c in made.items() if c.standardize] == ["standardized", "tracegrad-standardized"]
     assert {(c.seed, c.schedule.epochs, c.validate_every, c.optimizer.learning_rate) for c in made.values()} == {(7, 20, 2, 1e-3)}
+
+
+def test_the_ablation_changes_one_choice_of_tracegrad(comparison, config):
+    options = comparison.parse([str(config), "--epochs", "20", "--variants", *comparison.ABLATION])
+    plain = comparison.make_config(config, "tracegrad", 0, options)
+    for name in options.variants:
+        if name != "backbone-three-blocks":
+            changed = comparison.make_config(config, name, 0, options)
+            assert replace(changed, out=plain.out, card=plain.card) != plain, name
+            assert changed.network.tracegrad.gradient
 
 
 @pytest.mark.parametrize("backbone", ["fast", "deeph-e3", "qhnet"])
