@@ -4,9 +4,9 @@
         [--set KEY=VALUE ...] [--work FOLDER] [--out FILE]
 
 Variants are trained on raw H, as in the paper, or standardized as they say; all with a one-cycle schedule, which ends within the
-epochs. Those of ABLATION, which change one choice of TraceGrad at a time, run if they are named. --set has the last word over all
-variants. Stopped at any time, the same command goes on in the middle of a run; finished runs are not repeated. Several processes may
-share the work (other --seeds or --variants, the same --work).
+epochs. Those of ABLATION and HARMOSE (see variants.py) run if they are named. --set has the last word over all variants. Stopped at
+any time, the same command goes on in the middle of a run; finished runs are not repeated. Several processes may share the work
+(other --seeds or --variants, the same --work).
 Writes benchmarks/results/comparison_NAME.json after every run; python training/write_tables.py puts it into training/README.md.
 """
 
@@ -14,15 +14,20 @@ import argparse
 import json
 import re
 from bisect import bisect_left
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from measure import describe_machine, write_result
+from variants import ALL, VARIANTS
 
 from ase_tracegrad.fit.config import TrainingConfig, load_config
-from ase_tracegrad.fit.evaluate import evaluate_model, group_of
+from ase_tracegrad.fit.equivariance import measure_equivariance
+from ase_tracegrad.fit.evaluate import TURNED, evaluate_model, group_of
+from ase_tracegrad.fit.export import MODEL_FILE, export_model
+from ase_tracegrad.fit.run import split_stages
 from ase_tracegrad.fit.state import MAY_CHANGE, STATE_FILE
 from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.store import StoreReader, content_hash
@@ -37,46 +42,6 @@ POOLED = "test"  # all test structures but unperturbed primitive cells, which th
 MEANS = ("mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "gap_error")
 LARGEST = ("cha_s", "cha_b", "band_max")
 SQUARES = ("band_rmse", "band_rmse_gauge")
-OFF = {
-    "network.tracegrad.nodes": False,
-    "network.tracegrad.edges": False,
-    "network.tracegrad.decoder": False,
-    "loss.trace_weight": 0.0,
-}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """settings: what is changed in the configuration; matched: widened to no fewer parameters than TraceGrad has."""
-
-    title: str
-    settings: dict
-    standardize: bool = False
-    matched: bool = False
-
-
-VARIANTS = {
-    "backbone": Variant("backbone", OFF),
-    "trace-loss": Variant("+ trace loss", {"network.tracegrad.gradient": False}),
-    "gradient": Variant("+ gradient", {"network.tracegrad.decoder": False, "loss.trace_weight": 0.0}),
-    "tracegrad": Variant("TraceGrad", {}),
-    "standardized": Variant("backbone, standardized", OFF, standardize=True),
-    "matched": Variant("backbone, matched parameters", OFF, matched=True),
-    "tracegrad-standardized": Variant("TraceGrad, standardized", {}, standardize=True),
-}
-# Where the gain might hide if there is none: one choice of TraceGrad changed at a time. Not among the default variants.
-ABLATION = {
-    "full": Variant("TraceGrad, all channel pairs", {"network.tracegrad.full": True}),
-    "wide-mlp": Variant(
-        "TraceGrad, MLP four times as wide", {"network.tracegrad.hidden": 256, "network.tracegrad.invariants": 128}
-    ),
-    "pairs-only": Variant("TraceGrad on pairs only", {"network.tracegrad.nodes": False}),
-    "lambda-1": Variant("TraceGrad, lambda 1", {"loss.trace_weight": 1.0}),
-    "log-label": Variant("TraceGrad, log(1 + T) as label", {"loss.trace_label": "log"}),
-    "three-blocks": Variant("TraceGrad, three blocks", {"network.n_blocks": 3}),
-    "backbone-three-blocks": Variant("backbone, three blocks", OFF | {"network.n_blocks": 3}),
-}
-ALL = VARIANTS | ABLATION
 
 
 def make_config(path: Path, name: str, seed: int, options) -> TrainingConfig:
@@ -87,9 +52,12 @@ def make_config(path: Path, name: str, seed: int, options) -> TrainingConfig:
     settings |= {"out": str(options.work / f"{name}-{seed}"), "card.name": f"{variant.title}, seed {seed}"}
     chosen = [f"{key}={json.dumps(value)}" for key, value in (settings | variant.settings).items()]
     config = load_config(path, [*chosen, *options.settings])
+    if variant.after:
+        stage_one = options.work / f"{variant.after}-{seed}" / MODEL_FILE
+        return split_stages(replace(config, start=str(stage_one), refine=replace(config.refine, epochs=options.epochs)))[1]
     if not variant.matched:
         return config
-    target = load_config(path, options.settings).network
+    target = make_config(path, variant.matched, seed, options).network
     return replace(config, network=match_parameters(config.network, target, config.data))
 
 
@@ -130,24 +98,35 @@ def run(config: TrainingConfig, digest: str) -> dict:
         if not _alike(result["made_with"], made_with):
             raise ValueError(f"{file} is of other settings or data: choose another --work, or delete that folder")
         return result
+    trainer = resume(config)
+    network = trainer.run()
+    export_model(trainer)
     with StoreReader(config.data) as store:
-        basis = store.basis
-        trainer = Trainer(config, basis, sorted(basis.atoms))
-        if (trainer.out / STATE_FILE).exists():
-            trainer.resume()
-        network = trainer.run()
-        samples = ((group_of(name, store.facts(name)), name, store[name]) for name in store.names if store.split(name) == "test")
-        errors = evaluate_model(Predictor(network, basis, card=None), samples)
+        predictor = Predictor(network, store.basis, card=None)
+        test = [name for name in store.names if store.split(name) == "test"]
+        errors = evaluate_model(predictor, ((group_of(name, store.facts(name)), name, store[name]) for name in test))
+        turned = measure_equivariance(predictor, [store[name] for name in test[:TURNED]]) if predictor.refine else {}
     result = {
         "parameters": count_parameters(network),
         "epochs": trainer.epoch,
         "training_structures": len(trainer.data["train"]),
         "cpu_seconds": trainer.seconds,
+        "equivariance": turned,
         "groups": {POOLED: pool(errors["structures"])} | errors["groups"],
         "made_with": made_with,
     }
     write_result(file, result)
     return result
+
+
+def resume(config: TrainingConfig) -> Trainer:
+    """A new trainer, or one that goes on where the run in its folder stopped."""
+    with StoreReader(config.data) as store:
+        basis = store.basis
+    trainer = Trainer(config, basis, sorted(basis.atoms))
+    if (trainer.out / STATE_FILE).exists():
+        trainer.resume()
+    return trainer
 
 
 def _alike(before: dict, now: dict) -> bool:
@@ -247,18 +226,28 @@ def parse(arguments=None):
     return options
 
 
+def run_variant(name: str, seed: int, options, digest: str) -> dict:
+    """One run, after the run whose network it begins from."""
+    first = ALL[name].after
+    if first:
+        run_variant(first, seed, options, digest)
+        stage_one = make_config(options.config, first, seed, options)
+        if not (Path(stage_one.out) / MODEL_FILE).exists():  # finished by a version that kept no model
+            export_model(resume(stage_one))
+    return run(make_config(options.config, name, seed, options), digest)
+
+
 def main(arguments=None):
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    configs = [make_config(options.config, name, seed, options) for seed in options.seeds for name in options.variants]
-    with StoreReader(configs[0].data) as store:
+    with StoreReader(make_config(options.config, "backbone", 0, options).data) as store:
         digest = content_hash(store)
     diverged = []
-    for config in configs:
+    for seed, name in product(options.seeds, options.variants):
         try:
-            run(config, digest)
+            run_variant(name, seed, options, digest)
         except FloatingPointError as error:
-            diverged.append(f"{config.card.name}: {error}")
+            diverged.append(f"{name}, seed {seed}: {error}")
         else:
             print_table(write(options, digest))
     if diverged:

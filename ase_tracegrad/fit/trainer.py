@@ -34,7 +34,7 @@ from .processes import Processes
 from .schedule import Schedule
 from .start import start_from
 from .state import prepare_folder, read_state, write_state
-from .targets import TraceLabels, fit_standardization, trace_labels
+from .targets import TraceLabels, fit_refinement, fit_standardization, trace_labels
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,8 @@ class Trainer:
             fit_standardization(self.network, self.data["train"].kept)
         if config.standardize == "per-channel":
             flatten_distance(self.network, self.data["train"].kept)
+        if self._refines:
+            fit_refinement(self.network, self.data["train"].kept)
         self.examples: dict[str, Example] = {}
         self.states: dict[str, BlochStates] = {}
         self.references: dict[str, BandReference] = {}

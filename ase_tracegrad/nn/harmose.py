@@ -23,8 +23,11 @@ SOFT_LIMIT = 5.0  # of the logits, as in the authors' code, which cuts them ther
 class Refiner(nn.Module):
     """Blocks of stage 1 and its features -> refined blocks.
 
-    cutoff: Angstrom, end of the pairs; attention_cutoff: end of those that are attended to.
+    cutoff: Angstrom, end of the pairs; attention_cutoff: end of those that are attended to. unit (2,): what a change of 1 off
+    and on site means, in spreads of the readout: the error that stage 1 left (see fit/targets.py).
     """
+
+    unit: Tensor
 
     def __init__(self, config: HarmoSEConfig, readout: BlockReadout, cutoff: float, attention_cutoff: float):
         super().__init__()
@@ -41,6 +44,7 @@ class Refiner(nn.Module):
         self.head = nn.Linear(width, n_components)
         nn.init.zeros_(self.head.weight)  # a new second stage changes nothing
         nn.init.zeros_(self.head.bias)
+        self.register_buffer("unit", torch.ones(2))
 
     def forward(self, readout: BlockReadout, features, offsite: Tensor, onsite: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
         """Refined off-site and on-site blocks, shaped as ``offsite`` and ``onsite`` (eV), which are those of stage 1."""
@@ -55,7 +59,7 @@ class Refiner(nn.Module):
         for block in self.blocks:
             x, tokens = block(x, tokens, ends, arriving, weight)
         change = self.head(tokens)
-        return readout.add_refinement(offsite, onsite, change[:n_pairs], change[n_pairs:], batch)
+        return readout.add_refinement(offsite, onsite, change[:n_pairs] * self.unit[0], change[n_pairs:] * self.unit[1], batch)
 
     def _embed(self, readout: BlockReadout, features, offsite: Tensor, onsite: Tensor, batch: GraphBatch) -> Tensor:
         """Tokens (E + N, width) of the pairs and the atoms."""

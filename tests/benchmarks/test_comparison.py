@@ -121,6 +121,23 @@ def test_the_ablation_changes_one_choice_of_tracegrad(comparison, config):
             assert changed.network.tracegrad.gradient
 
 
+def test_a_second_stage_begins_from_the_run_of_the_same_seed(command, tmp_path):
+    """The run it needs is made, or made into a model if an older version kept none."""
+    small = ("--set", "network.harmose.width=8", "--set", "network.harmose.heads=2")
+    first = command("--variants", "harmose", "--seeds", "3", *small)
+    assert list(first["runs"]) == ["standardized-3", "harmose-3"]
+    assert first["runs"]["harmose-3"]["equivariance"]["max"] > 0
+    assert first["runs"]["standardized-3"]["equivariance"] == {}
+    model = tmp_path / "work" / "standardized-3" / "model.safetensors"
+    before = model.read_bytes()
+    model.unlink()
+    (tmp_path / "work" / "harmose-3" / "result.json").unlink()
+    (tmp_path / "work" / "harmose-3" / "state.pt").unlink()
+    again = command("--variants", "harmose", "--seeds", "3", *small)
+    assert again["runs"]["harmose-3"]["groups"] == first["runs"]["harmose-3"]["groups"]
+    assert len(model.read_bytes()) == len(before)
+
+
 @pytest.mark.parametrize("backbone", ["fast", "deeph-e3", "qhnet"])
 def test_matched_parameters(comparison, config, graphene_store, backbone):
     with_blocks = comparison.load_config(config).network

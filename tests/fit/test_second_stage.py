@@ -10,6 +10,7 @@ import torch
 
 from ase_tracegrad.fit import run
 from ase_tracegrad.fit.config import ConfigError, RefineConfig
+from ase_tracegrad.fit.dataset import label_graph
 from ase_tracegrad.fit.run import split_stages, train_model
 from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.store import StoreReader
@@ -61,6 +62,28 @@ def test_both_stages(store, tmp_path):
     assert set(both) - set(first) == {name for name in both if name.startswith("refiner.")} != set()
     assert all(torch.equal(both[name], tensor) for name, tensor in first.items())
     assert both["refiner.head.weight"].abs().max() > 0
+
+
+def test_the_unit_is_what_stage_one_left(store, tmp_path):
+    """Root mean square error of stage 1 on the training data, in spreads, off and on site."""
+    path = train_model(make_config(store, tmp_path))
+    network, *_ = load_checkpoint(path, torch.float64)
+    squares, counts = np.zeros(2), np.zeros(2)
+    with StoreReader(store) as reader, torch.no_grad():
+        for name in reader.names:
+            if reader.split(name) == "train":
+                graph = label_graph(name, reader[name], network, torch.float64)
+                found, readout = network(graph.batch, refine=False), network.readout
+                ended = graph.offsite * readout.envelope(graph.batch)[:, None, None]
+                spread = readout.statistics(graph.batch)[1], readout.onsite_spread[graph.batch.species]
+                coupled = (
+                    readout.couple_offsite(found.offsite - ended, graph.batch),
+                    readout.couple_onsite(found.onsite - graph.onsite),
+                )
+                for k in range(2):
+                    error = (coupled[k] / spread[k]).numpy()
+                    squares[k], counts[k] = squares[k] + np.sum(error**2), counts[k] + error.size
+    assert network.refiner.unit.numpy() == pytest.approx(np.sqrt(squares / counts), rel=1e-4)
 
 
 def test_joint_training_changes_stage_one(store, tmp_path):
