@@ -111,8 +111,9 @@ def test_what_the_variants_are(comparison, config, tmp_path):
     assert {(c.seed, c.schedule.epochs, c.validate_every, c.optimizer.learning_rate) for c in made.values()} == {(7, 20, 2, 1e-3)}
 
 
-def test_the_ablation_changes_one_choice_of_tracegrad(comparison, config):
-    options = comparison.parse([str(config), "--epochs", "20", "--variants", *comparison.ABLATION])
+def test_the_ablation_changes_one_choice_of_tracegrad(comparison, config, load_benchmark):
+    variants = load_benchmark("variants").ABLATION
+    options = comparison.parse([str(config), "--epochs", "20", "--variants", *variants])
     plain = comparison.make_config(config, "tracegrad", 0, options)
     for name in options.variants:
         if name != "backbone-three-blocks":
