@@ -30,6 +30,10 @@ SHARES = (
     ("tracegrad", "backbone", "TraceGrad / backbone"),
     ("tracegrad", "matched", "TraceGrad / backbone of matched parameters"),
     ("tracegrad-standardized", "standardized", "TraceGrad / backbone, both standardized"),
+    ("standardized", "backbone", "standardized backbone / backbone"),
+    ("harmose", "standardized", "HarmoSE / its stage 1"),
+    ("harmose", "harmose-matched", "HarmoSE / standardized backbone of as many parameters"),
+    ("tracegrad-harmose", "tracegrad-standardized", "TraceGrad with stage 2 / without"),
 )
 
 
@@ -78,7 +82,7 @@ def comparison_tables() -> str:
             cells = [with_spread(entry[f"test {key}"]) for _, key in COMPARED]
             seconds = entry["cpu_seconds"] / result["epochs"]
             lines.append(f"| {variant} | {entry['seeds']} | {entry['parameters']} | {seconds:.2g} | " + " | ".join(cells) + " |")
-        blocks.append("\n".join([*lines, "", *shares(result["runs"])]).rstrip())
+        blocks.append("\n".join([*lines, "", *shares(result["runs"]), *equivariance_errors(result["runs"])]).rstrip())
     return "\n\n".join(blocks) or "No comparison has been run yet."
 
 
@@ -96,6 +100,18 @@ def shares(runs: dict[str, dict]) -> list[str]:
         if ratios:
             listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
             lines.append(f"* H MAE of {title}, seed by seed: {listed}")
+    return lines
+
+
+def equivariance_errors(runs: dict[str, dict]) -> list[str]:
+    """What turning the structure changes, of the runs with a second stage."""
+    lines = []
+    for name, run in runs.items():
+        if turned := run.get("equivariance"):
+            rmse, largest, bands, band = (f"{turned[key]:.2g}" for key in ("rmse", "max", "band_rmse", "band_max"))
+            lines.append(
+                f"* Turning the structure changes ({name}) H by {rmse} meV, at most {largest}; bands by {bands}, at most {band}"
+            )
     return lines
 
 

@@ -77,3 +77,13 @@ def test_the_comparison_says_what_was_gained(tables, tmp_path, monkeypatch):
     assert "| backbone | 2 | 10 | 1.5 | 4.50 ± 0.71 |" in text
     assert "| TraceGrad | 1 | 12 | 2 | 3.00 |" in text
     assert text.endswith("* H MAE of TraceGrad / backbone, seed by seed: 0.75")  # only the seed that both have
+
+    runs["harmose-0"] = {
+        "groups": {"test": figures(2.0)},
+        "equivariance": {"rmse": 0.25, "max": 3, "band_rmse": 0.5, "band_max": 4.5},
+    }
+    runs["standardized-0"] = {"groups": {"test": figures(2.5)}, "equivariance": {}}
+    (tmp_path / "results" / "comparison_mg.json").write_text(json.dumps(result))
+    text = tables.comparison_tables()
+    assert "* H MAE of HarmoSE / its stage 1, seed by seed: 0.80" in text
+    assert text.endswith("(harmose-0) H by 0.25 meV, at most 3; bands by 0.5, at most 4.5")
