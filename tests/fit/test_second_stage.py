@@ -15,22 +15,9 @@ from ase_tracegrad.fit.run import split_stages, train_model
 from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.nn.checkpoint import load_checkpoint
-from tests.fit.cases import make_training_config, write_store
+from tests.fit.cases import make_training_config
 
 HARMOSE = {"n_blocks": 1, "width": 8, "heads": 2, "harmonics_lmax": 2, "n_radial": 8}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return write_store(tmp_path_factory.mktemp("data") / "chains.h5")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make_config(store, out, **refine):

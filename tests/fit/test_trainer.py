@@ -22,20 +22,6 @@ EVERYTHING = {
 }
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return write_store(tmp_path_factory.mktemp("data") / "chains.h5")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums in a fixed order, and no fight for cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make_trainer(store, out, **changes) -> Trainer:
     config = make_training_config(store, out, **changes)
     with StoreReader(store) as reader:
