@@ -71,7 +71,7 @@ def comparison_tables() -> str:
     for path in sorted(RESULTS.glob("comparison_*.json")):
         result = json.loads(path.read_text())
         lines = [
-            f"### {result['name']}, a small set of our own: {result['description']}",
+            f"### {result['name']}, a small set of our own: {result['description'].split(',')[0]}",
             f"{result['training_structures']} training and {result['test_structures']} test structures, {result['epochs']} epochs; "
             f"one core of {result['machine']}" + (f"; {' '.join(result['settings'])}" if result["settings"] else ""),
             "",
