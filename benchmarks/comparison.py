@@ -38,6 +38,7 @@ from ase_tracegrad.nn.predictor import Predictor
 
 RESULTS = Path(__file__).parent / "results"
 FINISHED = "result.json"
+LEFT_OUT = (*MAY_CHANGE, "start")  # where a second stage begins follows from the variant
 POOLED = "test"  # all test structures but unperturbed primitive cells, which the literature's sets do not hold
 MEANS = ("mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "gap_error")
 LARGEST = ("cha_s", "cha_b", "band_max")
@@ -92,7 +93,7 @@ def widen(config: NetworkConfig, factor: float) -> NetworkConfig:
 def run(config: TrainingConfig, digest: str) -> dict:
     """Train, or go on, and evaluate on the test split; figures in meV. A finished run is read, ValueError if it is another one."""
     file = Path(config.out) / FINISHED
-    made_with = {key: value for key, value in config_to_dict(config).items() if key not in MAY_CHANGE} | {"data_sha256": digest}
+    made_with = {k: v for k, v in config_to_dict(config).items() if k not in LEFT_OUT} | {"data_sha256": digest}
     if file.exists():
         result = json.loads(file.read_text())
         if not _alike(result["made_with"], made_with):
@@ -133,7 +134,7 @@ def _alike(before: dict, now: dict) -> bool:
     """Whether two runs were made with the same settings and data; settings that came later had their defaults before."""
     settings = {key: value for key, value in before.items() if key != "data_sha256"} | {"data": "", "out": ""}
     complete = config_to_dict(config_from_dict(TrainingConfig, settings))
-    kept = {key: value for key, value in complete.items() if key not in MAY_CHANGE}
+    kept = {key: value for key, value in complete.items() if key not in LEFT_OUT}
     return kept | {"data_sha256": before["data_sha256"]} == now
 
 

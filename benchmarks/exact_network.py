@@ -89,9 +89,7 @@ def measure(dtype: torch.dtype, repeats: int) -> dict:
     labels = torch.randn(len(graph.pairs), 13, 13), torch.randn(batch.n_pairs, 13, 13), torch.randn(batch.n_atoms, 13, 13)
 
     def twin_loss():
-        pieces = to_blocks(twin(*inputs), SHELL_PAIRS)
-        rows = [torch.cat(pieces[n : n + len(SHELLS)], dim=2) for n in range(0, len(pieces), len(SHELLS))]
-        return (torch.cat(rows, dim=1) - labels[0]).abs().mean()
+        return (whole_blocks(twin, inputs) - labels[0]).abs().mean()
 
     def our_loss():
         prediction = network(batch)
@@ -124,13 +122,18 @@ def measure(dtype: torch.dtype, repeats: int) -> dict:
     }
 
 
+def whole_blocks(twin: Twin, inputs) -> torch.Tensor:
+    """(pairs, 13, 13) from the twin's output."""
+    pieces = to_blocks(twin(*inputs), SHELL_PAIRS)
+    rows = [torch.cat(pieces[n : n + len(SHELLS)], dim=2) for n in range(0, len(pieces), len(SHELLS))]
+    return torch.cat(rows, dim=1)
+
+
 def largest_difference(twin: Twin, predictor: Predictor, structure, inputs) -> float:
     """max |H - H'| / max |H'| over all blocks, H' the Hermitian part of the twin's output."""
     graph = predictor.graph(structure)
     with torch.no_grad():
-        pieces = to_blocks(twin(*inputs), SHELL_PAIRS)
-    rows = [torch.cat(pieces[n : n + len(SHELLS)], dim=2) for n in range(0, len(pieces), len(SHELLS))]
-    raw = torch.cat(rows, dim=1).numpy()
+        raw = whole_blocks(twin, inputs).numpy()
     expected = 0.5 * (raw + raw[graph.reverse].transpose(0, 2, 1))
     found = dict(predictor.predict([structure])[0].items())
     keys = ((int(i), int(j), tuple(shift.tolist())) for (i, j), shift in zip(graph.pairs, graph.shifts, strict=True))
