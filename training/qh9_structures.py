@@ -19,10 +19,10 @@ from molecule_geometries import bonds_of, constitution_key, draw_thermal, spring
 from smiles_molecules import grow_molecules, read_smiles
 
 ELEMENTS = {1, 6, 7, 8, 9}
-LARGEST_TRAINED = 7
+LARGEST_TRAINED = 5
 TEMPERATURES = (300.0, 800.0)  # K, in turn
-GEOMETRIES = {0: 8, 1: 8, 2: 8, 3: 7, 4: 6, 5: 4, 6: 3, 7: 3, 8: 2, 9: 2}  # of each molecule, by its heavy atoms
-GROWN = {2: 4, 3: 16, 4: 75, 5: 60, 6: 50, 7: 40, 8: 30, 9: 30}  # molecules from SMILES, by heavy atoms
+GEOMETRIES = {0: 8, 1: 8, 2: 10, 3: 10, 4: 7, 5: 4, 6: 4, 7: 2, 8: 2, 9: 2}  # of each molecule, by its heavy atoms
+GROWN = {2: 6, 3: 40, 4: 75, 5: 60, 6: 24, 7: 12, 8: 8, 9: 8}  # molecules from SMILES, by heavy atoms
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..blocks import BlockMatrix
 from ..electronic.symmetry import time_reversal_residual
 from ..graph import NeighborGraph, build_graph
 from ..io.sample import Sample
@@ -18,16 +19,13 @@ LARGEST_MAGNETISM = 1e-3  # eV; noise of non-magnetic labels is a thousandth of 
 
 
 @dataclass(frozen=True)
-class LabelledGraph:
-    """One structure with labels: offsite (E, U, U), onsite (N, U, U) of H in eV, the same of S, and where orbitals exist.
+class LabelledBatch:
+    """One or more structures with labels: offsite (E, U, U), onsite (N, U, U) of H in eV, the same of S, where orbitals exist.
 
-    Of spinors (E, 4, U, U) and (N, 4, U, U), see nn/spin.py.
+    Of spinors (E, 4, U, U) and (N, 4, U, U), see nn/spin.py. H is what the network predicts: less the reference, if it has one.
     offsite_mask, onsite_mask: 1 where both orbitals exist, 0 in the padding; None if nothing is padded.
     """
 
-    name: str
-    sample: Sample
-    graph: NeighborGraph
     batch: GraphBatch
     offsite: Tensor
     onsite: Tensor
@@ -37,13 +35,22 @@ class LabelledGraph:
     onsite_mask: Tensor | None
 
 
+@dataclass(frozen=True)
+class LabelledGraph(LabelledBatch):
+    """One structure with labels, and what it was made of."""
+
+    name: str
+    sample: Sample
+    graph: NeighborGraph
+
+
 def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: torch.dtype = torch.float32) -> LabelledGraph:
     """Prepare one sample for a network. ValueError if its labels are not of the kind that the network predicts."""
     config, shells = network.config, network.shells
     _check_spin(name, sample, config.spinor)
     graph = build_graph(sample.structure, network.reach)
     batch = make_batch([graph], network.elements, message_cutoff=config.message_cutoff, lmax=network.lmax, dtype=dtype)
-    offsite, onsite = from_block_matrix(sample.hamiltonian, graph, batch, shells, dtype)
+    offsite, onsite = from_block_matrix(_learned_part(name, sample, config.reference), graph, batch, shells, dtype)
     offsite_overlap, onsite_overlap = from_block_matrix(sample.overlap, graph, batch, shells, dtype)
     offsite_mask = onsite_mask = None
     if any(len(index) < shells.size for index in shells.index.values()):
@@ -55,7 +62,21 @@ def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: t
         offsite_mask = atoms[batch.receiver][:, :, None] * atoms[batch.sender][:, None, :]
         if config.spinor:
             onsite_mask, offsite_mask = (mask[:, None].expand(-1, 4, -1, -1) for mask in (onsite_mask, offsite_mask))
-    return LabelledGraph(name, sample, graph, batch, offsite, onsite, offsite_overlap, onsite_overlap, offsite_mask, onsite_mask)
+    return LabelledGraph(
+        batch, offsite, onsite, offsite_overlap, onsite_overlap, offsite_mask, onsite_mask, name=name, sample=sample, graph=graph
+    )
+
+
+def _learned_part(name: str, sample: Sample, reference: str) -> BlockMatrix:
+    """H, less that of the initial density for a network that predicts the difference."""
+    if reference == "none":
+        return sample.hamiltonian
+    if sample.reference is None:
+        raise ValueError(
+            f"{name}: network.reference is {reference!r}, but the data hold no Hamiltonian of the initial density: "
+            "python training/add_references.py OLD.h5 NEW.h5 adds it to molecules"
+        )
+    return sample.hamiltonian - sample.reference
 
 
 def _check_spin(name: str, sample: Sample, spinor: bool):

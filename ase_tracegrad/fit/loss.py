@@ -12,13 +12,13 @@ from ..nn.network import Prediction
 from ..nn.readout import scale_blocks
 from ..nn.spin import from_components
 from ..units import HARTREE
-from .dataset import LabelledGraph
+from .dataset import LabelledBatch, LabelledGraph
 from .targets import TraceLabels
 
 MEV = 1000.0
 
 
-def element_errors(prediction: Prediction, graph: LabelledGraph, envelope: Tensor) -> tuple[Tensor, Tensor]:
+def element_errors(prediction: Prediction, graph: LabelledBatch, envelope: Tensor) -> tuple[Tensor, Tensor]:
     """Errors of H off-site (E, U, U) and on-site (N, U, U), meV; of spinors those of the matrices of nn/spin.py, (E, 4, U, U).
 
     The labels are multiplied by the envelope of the cut-off, so nothing has to be learned that the model cannot express.
@@ -30,7 +30,7 @@ def element_errors(prediction: Prediction, graph: LabelledGraph, envelope: Tenso
     return (prediction.offsite - scale_blocks(offsite, envelope)) * MEV, (prediction.onsite - onsite) * MEV
 
 
-def element_loss(prediction: Prediction, graph: LabelledGraph, envelope: Tensor, onsite_weight: float, kind: str) -> Tensor:
+def element_loss(prediction: Prediction, graph: LabelledBatch, envelope: Tensor, onsite_weight: float, kind: str) -> Tensor:
     """Mean absolute ('l1') or squared ('mse') error of the elements, meV or meV^2; on-site elements count onsite_weight times.
 
     'mse+l1': the sum of both in Hartree, the loss of QH9 (arXiv 2306.09549).

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import zlib
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -20,12 +20,14 @@ from ..nn.assembly import assemble
 from ..nn.backbones import build_network
 from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
+from ..nn.qhnet import QHNetNetwork
 from ..nn.rotated import forward_rotated, random_rotation
 from ..replace_file import replace_text
 from .channels import flatten_distance
 from .config import TrainingConfig
 from .dataset import LabelledGraph, labels_hash
 from .device import choose_training_device, to_device
+from .examples import Example, join_batches, join_examples
 from .labelled import LabelledGraphs, load_labelled
 from .log import TrainingLog
 from .loss import BlochStates, band_loss, element_loss, make_bloch_states, trace_loss
@@ -34,21 +36,13 @@ from .processes import Processes
 from .schedule import Schedule
 from .start import start_from
 from .state import prepare_folder, read_state, write_state
-from .targets import TraceLabels, fit_refinement, fit_standardization, trace_labels
+from .targets import fit_refinement, fit_standardization, trace_labels
 
 log = logging.getLogger(__name__)
 
+MEASURED = 64  # structures that give the units of the products of QHNet
 LOSSES = ("loss", "trace_loss", "band_loss")
 COUNTERS = ("epoch", "step", "running_norm", "seconds")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training structure as the loss needs it: labels, envelope of its pairs, trace labels if they are learned."""
-
-    graph: LabelledGraph
-    envelope: Tensor
-    traces: tuple[TraceLabels, TraceLabels] | None
 
 
 class Trainer:
@@ -97,6 +91,8 @@ class Trainer:
             fit_standardization(self.network, self.data["train"].kept)
         if config.standardize == "per-channel":
             flatten_distance(self.network, self.data["train"].kept)
+        if isinstance(self.network, QHNetNetwork) and config.network.qhnet.normalize:
+            self.network.measure_units(join_batches([graph.batch for graph in self.data["train"].kept[:MEASURED]])[0])
         if self._refines:
             fit_refinement(self.network, self.data["train"].kept)
         self.examples: dict[str, Example] = {}
@@ -163,7 +159,7 @@ class Trainer:
 
     def _run_epoch(self) -> dict[str, float]:
         self.network.train()
-        size, graphs = self.config.optimizer.batch_size, self.data["train"]
+        size, together, graphs = self.config.optimizer.batch_size, self.config.optimizer.together, self.data["train"]
         order = torch.randperm(len(graphs), generator=self.order).tolist()
         batches = [order[first : first + size] for first in range(0, len(order), size)]
         mine = graphs.in_order(k for batch in batches for k in self.processes.share(batch))
@@ -173,10 +169,12 @@ class Trainer:
                 group["lr"] = self.schedule.rate(self.step)
             self.optimizer.zero_grad(set_to_none=True)
             picks = zip(self._pick_kpts(len(batch)), self._pick_rotations(len(batch)), strict=True)
-            for pick, rotation in self.processes.share(list(picks)):
-                total, parts = self._loss(self._make_example(next(mine)), pick, rotation)
-                (total / len(batch)).backward()
-                sums += torch.tensor(parts, dtype=torch.float64) / len(order)
+            chosen = self.processes.share(list(picks))
+            for first in range(0, len(chosen), together):
+                joined = chosen[first : first + together]
+                total, parts = self._loss(join_examples([self._make_example(next(mine)) for _ in joined]), *joined[0])
+                (total * len(joined) / len(batch)).backward()
+                sums += torch.tensor(parts, dtype=torch.float64) * len(joined) / len(order)
             self.processes.sum_gradients(self.network.parameters())
             self._clip_gradients()
             self.optimizer.step()
@@ -213,7 +211,7 @@ class Trainer:
             weight = loss.trace_weight * (0.5 * (1 + math.cos(math.pi * done)) if loss.trace_decay else 1.0)
             total = total + weight * (elements / trace).detach() * trace
             parts[1] = trace.item()
-        if self._uses_bands:
+        if self._uses_bands and isinstance(graph, LabelledGraph):  # graphs that are joined have no bands, see TrainingConfig
             bands = band_loss(prediction, graph, example.envelope, self._bloch_states(graph), pick)
             total = total + loss.band_weight * (elements / bands).detach() * bands
             parts[2] = bands.item()
@@ -267,7 +265,8 @@ class Trainer:
         for k, graph in zip(mine, graphs.in_order(mine), strict=True):
             batch, sample = graph.batch.to(self.device), graph.sample
             prediction = self.average(batch)
-            (matrix,) = assemble(self.average, [graph.graph], batch, prediction, sample.basis, [sample.overlap])
+            references = None if sample.reference is None else [sample.reference]
+            (matrix,) = assemble(self.average, [graph.graph], batch, prediction, sample.basis, [sample.overlap], references)
             error = hamiltonian_error(matrix, sample)
             elements[k] = torch.tensor(astuple(error), dtype=torch.float64)
             if k < n_bands:

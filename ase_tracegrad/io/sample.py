@@ -23,7 +23,7 @@ class ReferenceBands:
 class Sample:
     """hamiltonian in eV, overlap dimensionless; ``info`` holds JSON-able facts such as 'fermi_level' (eV).
 
-    The positions are the ones the cell indices R refer to.
+    The positions are the ones the cell indices R refer to. reference: H of an initial density (labels/initial_hamiltonian.py), eV.
     """
 
     structure: Structure
@@ -32,6 +32,7 @@ class Sample:
     overlap: BlockMatrix
     info: dict[str, Any] = field(default_factory=dict)
     bands: ReferenceBands | None = None
+    reference: BlockMatrix | None = None
 
     @property
     def atoms(self):

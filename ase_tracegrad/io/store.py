@@ -25,7 +25,7 @@ from .sample import FormatError, ReferenceBands, Sample
 
 FORMAT = "ase_tracegrad-store"
 VERSION = 1
-ROUNDING = {"hamiltonian": 2.0**28, "overlap": 2.0**34}
+ROUNDING = {"hamiltonian": 2.0**28, "overlap": 2.0**34, "reference": 2.0**28}
 LARGEST_RESIDUAL = 1e-6  # eV or 1; one of two adjoint blocks is dropped, so they must agree
 
 
@@ -62,7 +62,10 @@ class StoreWriter:
         for key in ("numbers", "positions", "cell", "pbc"):
             group[key] = getattr(sample.structure, key)
         group.attrs["info"] = json.dumps(sample.info)
-        for key, matrix in (("hamiltonian", sample.hamiltonian), ("overlap", sample.overlap)):
+        for key in ROUNDING:
+            matrix: BlockMatrix | None = getattr(sample, key)
+            if matrix is None:
+                continue
             if self.exact:
                 _write_blocks(group.create_group(key), matrix, "all")
             else:
@@ -145,7 +148,8 @@ class StoreReader:
             if "bands" in group:
                 stored = group["bands"]
                 bands = ReferenceBands(stored["kpts"][()], stored["energies"][()], float(stored.attrs["fermi_level"]))
-            return Sample(structure, self.basis, hamiltonian, overlap, json.loads(group.attrs["info"]), bands)
+            reference = _read_matrix(group["reference"], layout) if "reference" in group else None
+            return Sample(structure, self.basis, hamiltonian, overlap, json.loads(group.attrs["info"]), bands, reference)
         except (KeyError, OSError, ValueError) as error:
             raise FormatError(f"{self.path}: sample {name!r} is damaged or incomplete: {error}") from error
 

@@ -56,9 +56,17 @@ def assemble(
     prediction: Prediction,
     basis: Basis,
     overlaps: Sequence[BlockMatrix] | None,
+    references: Sequence[BlockMatrix] | None = None,
 ) -> list[BlockMatrix]:
-    """H(R) of every graph, float64, eV, the energy zero included; overlaps: S(R) of each, needed if the model has one."""
+    """H(R) of every graph, float64, eV, with the energy zero or the reference, if the model has one.
+
+    overlaps: S(R) of each, needed for an energy zero; references: H of the initial density of each, needed for a reference.
+    """
     matrices = to_block_matrices(graphs, batch, prediction, basis, network.shells)
+    if network.config.reference != "none":
+        if references is None:
+            raise ValueError("a model with a reference needs the Hamiltonian of the initial density of every structure")
+        return [matrix + reference for matrix, reference in zip(matrices, references, strict=True)]
     if prediction.energy_zero is None:
         return matrices
     if overlaps is None:

@@ -8,6 +8,7 @@ from typing import Any
 from ..symbols import is_symbol, symbol_of
 
 ENERGY_ZEROS = ("vacuum", "cell-average")
+REFERENCES = ("none", "minao")
 BACKBONES = ("fast", "deeph-e3", "qhnet")
 KINDS = {int: "a whole number", bool: "true or false", str: "text", dict: "a mapping", float: "a number"}
 FAST_ONLY = tuple("n_blocks embedding n_radial radial_hidden message_scale hidden edge_last node_last final_node_update".split())
@@ -108,7 +109,8 @@ class QHNetConfig:
     hidden: channels of every l = 0..lmax of the atoms, and of every irrep of the pairs; lmax: also of the harmonics;
     bottleneck: channels that are expanded into blocks; n_layers: of messages, on-site and pair features come from the last
     n_pair_layers of them; n_radial, radial_decay (1 / Angstrom, at the start): of the functions of the distance, which end at
-    network.message_cutoff; message_hidden: width of the networks that weigh messages.
+    network.message_cutoff; message_hidden: width of the networks that weigh messages; normalize: products in units of their size
+    on the training data (not published; without it pairs learn only after many thousand steps).
     """
 
     hidden: int = 128
@@ -119,6 +121,7 @@ class QHNetConfig:
     n_radial: int = 16
     radial_decay: float = 0.5
     message_hidden: int = 32
+    normalize: bool = False
 
     def __post_init__(self):
         for name in ("hidden", "lmax", "bottleneck", "n_layers", "n_pair_layers", "message_hidden"):
@@ -142,6 +145,8 @@ class NetworkConfig:
     hidden, edge_last, node_last: irreps of the features between blocks and after the last one.
     final_node_update: one more message from the last pair features into the atoms, for the on-site blocks.
     energy_zero: of the labels: 'vacuum' (molecules, localised Hartree solvers) or 'cell-average' (see energy_zero.py).
+    reference: 'none', the network predicts H; 'minao', it predicts H less that of PySCF's initial density, which a prediction then
+    needs (one Fock build, labels/initial_hamiltonian.py): the 'delta' model of molecules.
     spinor: blocks are 2 x 2 in spin, with spin-orbit coupling and time reversal (see spin.py).
     """
 
@@ -160,6 +165,7 @@ class NetworkConfig:
     node_last: str = "48x0e+32x1o+8x1e+24x2e+8x2o+12x3o+6x3e+8x4e"
     final_node_update: bool = True
     energy_zero: str = "vacuum"
+    reference: str = "none"
     spinor: bool = False
     deeph_e3: DeepHE3Config = field(default_factory=DeepHE3Config)
     qhnet: QHNetConfig = field(default_factory=QHNetConfig)
@@ -183,6 +189,10 @@ class NetworkConfig:
             raise ConfigError(f"n_blocks must be at least 1, found {self.n_blocks}")
         if self.energy_zero not in ENERGY_ZEROS:
             raise ConfigError(f"energy_zero must be one of {', '.join(ENERGY_ZEROS)}, found {self.energy_zero!r}")
+        if self.reference not in REFERENCES:
+            raise ConfigError(f"reference must be one of {', '.join(REFERENCES)}, found {self.reference!r}")
+        if self.reference != "none" and (self.energy_zero != "vacuum" or self.spinor):
+            raise ConfigError("a reference belongs to molecules: set energy_zero to 'vacuum' and spinor to false")
 
     def reach_of(self, elements) -> dict[int, float]:
         """{Z: Angstrom} of atomic numbers: pairs nearer than the sum of both have a block."""

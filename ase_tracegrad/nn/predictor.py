@@ -12,6 +12,7 @@ import torch
 from ..basis import Basis
 from ..blocks import BlockMatrix
 from ..graph import NeighborGraph, build_graph
+from ..labels.initial_hamiltonian import initial_hamiltonian
 from ..models import find_model
 from ..overlap import compute_overlap
 from ..structure import Structure
@@ -78,10 +79,16 @@ class Predictor:
         return check_domain(self.graph(structure), self.network.elements, self.network.config.cutoff, self.card.domain)
 
     def predict(
-        self, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None, *, rotation=None
+        self,
+        structures: Sequence[Structure],
+        overlaps: Sequence[BlockMatrix] | None = None,
+        references: Sequence[BlockMatrix] | None = None,
+        *,
+        rotation=None,
     ) -> list[BlockMatrix]:
-        """H(R) in eV of each structure, all in one forward pass; overlaps: their S(R), if known.
+        """H(R) in eV of each structure, all in one forward pass.
 
+        overlaps, references: their S(R) and their Hamiltonians of the initial density; what the model needs is computed.
         rotation (3, 3): what the turned structures give, turned back; for an equivariant network the same.
         """
         if not structures:
@@ -95,7 +102,9 @@ class Predictor:
             prediction = self._forward(batch, rotation)
         if overlaps is None and network.energy_zero is not None:
             overlaps = [compute_overlap(structure, self.basis) for structure in structures]
-        return assemble(network, graphs, batch, prediction, self.basis, overlaps)
+        if references is None and network.config.reference != "none":
+            references = [initial_hamiltonian(structure, self.basis) for structure in structures]
+        return assemble(network, graphs, batch, prediction, self.basis, overlaps, references)
 
     def _forward(self, batch: GraphBatch, rotation) -> Prediction:
         if rotation is None and not (self.n_rotations and self.refine):

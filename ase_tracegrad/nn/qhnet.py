@@ -25,7 +25,7 @@ from .batch import GraphBatch
 from .config import NetworkConfig
 from .irreps import Channels, Rows
 from .network import Features, HamiltonianNetwork
-from .qhnet_layers import Expansion, MessageLayer, OnsiteLayer, PairLayer, RowLinear
+from .qhnet_layers import Expansion, MessageLayer, OnsiteLayer, PairLayer, RowLinear, SoftNorm
 from .radial import bernstein_basis
 from .tracegrad import TraceGradBlock
 
@@ -100,6 +100,16 @@ class QHNetNetwork(HamiltonianNetwork):
             offsite_invariants=z_pair if traces.edges else [pair[0][:, 0]],
             onsite_invariants=z_atom + z_onsite if z_atom or z_onsite else [onsite[0][:, 0]],
         )
+
+    @torch.no_grad()
+    def measure_units(self, batch: GraphBatch):
+        """Make the sizes of the features of these training structures the units of the products (see SoftNorm)."""
+        norms = [module for module in self.modules() if isinstance(module, SoftNorm)]
+        for norm in norms:
+            norm.measuring = True
+        self._features(batch, False)
+        for norm in norms:
+            norm.measuring = False
 
     def _expand_atoms(self, onsite: Rows, batch: GraphBatch) -> Rows:
         return self.onsite_expansion(self.onsite_output(onsite), self.atom_embedding.weight, batch.species)

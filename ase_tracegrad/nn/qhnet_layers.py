@@ -92,6 +92,33 @@ def invariants_of_ends(rows: Rows, receiver: Tensor, sender: Tensor) -> Tensor:
     return torch.cat([scalars.index_select(0, receiver), scalars.index_select(0, sender), *products], dim=1)
 
 
+class SoftNorm(nn.Module):
+    """Rows in units of their usual size, those of an atom or pair divided by sqrt(1 + mean square): small ones stay as they are.
+
+    Not in the original. Products of gated features begin at 1e-4, so that pairs learn only after many thousand steps, and grow as
+    the third power of what came before, so that a few large molecules blow up. The units are measured once on training data.
+    """
+
+    unit: Tensor
+
+    def __init__(self, lmax: int):
+        super().__init__()
+        self.register_buffer("unit", torch.ones(lmax + 1))
+        self.measuring = False
+
+    def forward(self, rows: Rows) -> Rows:
+        if self.measuring:
+            for l, row in enumerate(rows):
+                sizes = row.square().mean((1, 2)).sqrt()
+                self.unit[l] = torch.quantile(sizes, 0.75) if sizes.any() else 1.0
+        scaled = [row / unit for row, unit in zip(rows, self.unit, strict=True)]
+        return [row * torch.rsqrt(1 + row.square().mean((1, 2), keepdim=True)) for row in scaled]
+
+
+def _product_norm(config: QHNetConfig, lmax: int) -> nn.Module:
+    return SoftNorm(lmax) if config.normalize else nn.Identity()
+
+
 class MessageLayer(nn.Module):
     """Products of the sender with the harmonics of the pair, weighted by distance and by invariants of both atoms, added up.
 
@@ -108,7 +135,7 @@ class MessageLayer(nn.Module):
         self.prepare = None if first else RowLinear(before, before)
         self.gate = None if first else NormGate(before)
         self.mix = None if first else RowLinear(before, before)
-        self.finish = RowLinear(after, after)
+        self.norm, self.finish = _product_norm(config, after.lmax), RowLinear(after, after)
 
     def forward(self, x: Rows, radial: Tensor, batch: GraphBatch) -> Rows:
         """radial (n_near, n_radial) of the pairs that pass messages."""
@@ -118,7 +145,7 @@ class MessageLayer(nn.Module):
         weights = self.of_distance(radial) * self.of_invariants(invariants_of_ends(seen, receiver, sender))
         gated = x if self.gate is None or self.mix is None else self.mix(self.gate(x))
         message = self.convolution(rotate_into_frames(gated, sender, rotations, self.before), weights)
-        total = add_up_out_of_frames(message, receiver, rotations, self.after, batch.n_atoms)
+        total = self.norm(add_up_out_of_frames(message, receiver, rotations, self.after, batch.n_atoms))
         if self.gate is None:
             return self.finish(total)
         return _add(x, self.finish(_add(gated, total)))
@@ -132,10 +159,11 @@ class OnsiteLayer(nn.Module):
         self.product = ChannelProduct(config.hidden, atom.lmax, pair)
         self.weights = nn.Parameter(torch.randn(1, self.product.n_weights))
         self.left, self.right = (nn.Sequential(NormGate(atom), RowLinear(atom, atom)) for _ in range(2))
-        self.gate, self.finish = NormGate(pair), RowLinear(pair, pair)
+        self.norm, self.gate, self.finish = _product_norm(config, pair.lmax), NormGate(pair), RowLinear(pair, pair)
 
     def forward(self, x: Rows, before: Rows | None) -> Rows:
-        (new,) = self.product(self.left(x), self.right(x), self.weights)
+        (product,) = self.product(self.left(x), self.right(x), self.weights)
+        new = self.norm(product)
         # Natural channels are the first ones.
         new = [
             torch.cat([row[:, :, : old.shape[2]] + old, row[:, :, old.shape[2] :]], dim=2) for row, old in zip(new, x, strict=False)
@@ -154,7 +182,7 @@ class PairLayer(nn.Module):
         self.of_distance = ScaledNetwork(config.n_radial, hidden, n)
         self.of_invariants = nn.Sequential(nn.Linear(atom.total + atom.scalars, hidden), nn.SiLU(), nn.Linear(hidden, n))
         self.prepare, self.mix = RowLinear(atom, atom), nn.Sequential(NormGate(atom), RowLinear(atom, atom))
-        self.gate, self.finish = NormGate(pair), RowLinear(pair, pair)
+        self.norm, self.gate, self.finish = _product_norm(config, pair.lmax), NormGate(pair), RowLinear(pair, pair)
 
     def forward(self, x: Rows, before: Rows | None, radial: Tensor, batch: GraphBatch) -> Rows:
         # A pair and its reverse share their distance, their inner products and, up to signs, the products of their atoms.
@@ -169,7 +197,7 @@ class PairLayer(nn.Module):
         ends = ([row.index_select(0, index) for row in mixed] for index in (receiver, sender))
         place = torch.argsort(torch.cat([half, batch.reverse[half]]))
         both = [torch.cat(sides).index_select(0, place) for sides in zip(*self.product(*ends, *weights), strict=True)]
-        new = self.finish(self.gate(both))
+        new = self.finish(self.gate(self.norm(both)))
         return new if before is None else _add(new, before)
 
 

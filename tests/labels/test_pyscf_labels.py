@@ -87,7 +87,7 @@ def test_what_else_is_refused(monkeypatch):
         compute_molecule_labels(Atoms("H"), 1)
     with pytest.raises(LabelError, match=r"H2 is periodic.*atoms\.pbc = False"):
         compute_molecule_labels(Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.74]], cell=[5] * 3, pbc=True))
-    with pytest.warns(UserWarning, match="basis-set-exchange"), pytest.raises(LabelError, match="no basis nonsense for H2"):
+    with pytest.warns(UserWarning, match="basis-set-exchange"), pytest.raises(LabelError, match="no basis nonsense for H"):
         compute_molecule_labels(molecule("H2"), settings=PyscfSettings(basis="nonsense"))
     with pytest.raises(LabelError, match="I2 has elements beyond Kr"):
         compute_molecule_labels(Atoms("I2", positions=[[0, 0, 0], [0, 0, 2.7]]))
