@@ -40,7 +40,7 @@ RESULTS = Path(__file__).parent / "results"
 FINISHED = "result.json"
 LEFT_OUT = (*MAY_CHANGE, "start")  # where a second stage begins follows from the variant
 POOLED = "test"  # all test structures but unperturbed primitive cells, which the literature's sets do not hold
-MEANS = ("mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "gap_error")
+MEANS = ("mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "gap_error", "epsilon", "psi", "homo", "lumo")
 LARGEST = ("cha_s", "cha_b", "band_max")
 SQUARES = ("band_rmse", "band_rmse_gauge")
 
@@ -90,8 +90,11 @@ def widen(config: NetworkConfig, factor: float) -> NetworkConfig:
     return replace(config, **wider)
 
 
-def run(config: TrainingConfig, digest: str) -> dict:
-    """Train, or go on, and evaluate on the test split; figures in meV. A finished run is read, ValueError if it is another one."""
+def run(config: TrainingConfig, digest: str, splits: list[str]) -> dict:
+    """Train, or go on, and evaluate on the splits; figures in meV. A finished run is read, ValueError if it is another one.
+
+    Of the split test alone its groups are told apart; of several, each is a group.
+    """
     file = Path(config.out) / FINISHED
     made_with = {k: v for k, v in config_to_dict(config).items() if k not in LEFT_OUT} | {"data_sha256": digest}
     if file.exists():
@@ -104,8 +107,9 @@ def run(config: TrainingConfig, digest: str) -> dict:
     export_model(trainer)
     with StoreReader(config.data) as store:
         predictor = Predictor(network, store.basis, card=None)
-        test = [name for name in store.names if store.split(name) == "test"]
-        errors = evaluate_model(predictor, ((group_of(name, store.facts(name)), name, store[name]) for name in test))
+        test = [name for name in store.names if store.split(name) in splits]
+        groups = {name: store.split(name) if len(splits) > 1 else group_of(name, store.facts(name)) for name in test}
+        errors = evaluate_model(predictor, ((groups[name], name, store[name]) for name in test))
         turned = measure_equivariance(predictor, [store[name] for name in test[:TURNED]]) if predictor.refine else {}
     result = {
         "parameters": count_parameters(network),
@@ -113,7 +117,8 @@ def run(config: TrainingConfig, digest: str) -> dict:
         "training_structures": len(trainer.data["train"]),
         "cpu_seconds": trainer.seconds,
         "equivariance": turned,
-        "groups": {POOLED: pool(errors["structures"])} | errors["groups"],
+        "groups": errors["groups"] if POOLED in errors["groups"] else {POOLED: pool(errors["structures"])} | errors["groups"],
+        "seconds_per_prediction": float(np.median([row["seconds"] for row in errors["structures"].values()])),
         "made_with": made_with,
     }
     write_result(file, result)
@@ -143,7 +148,7 @@ def pool(structures: dict[str, dict]) -> dict[str, float]:
     rows = [figures for figures in structures.values() if "primitive cell" not in figures["group"]]
     if not rows:
         raise ValueError("the test split holds no displaced structure")
-    figures = {key: float(np.mean([row[key] for row in rows])) for key in MEANS}
+    figures = {key: float(np.mean([row[key] for row in rows])) for key in MEANS if key in rows[0]}
     figures |= {key: float(max(row[key] for row in rows)) for key in LARGEST}
     figures |= {key: float(np.sqrt(np.mean([row[key] ** 2 for row in rows]))) for key in SQUARES}
     return figures | {"structures": len(rows)}
@@ -170,7 +175,9 @@ def summarize(runs: dict[str, dict]) -> dict:
         entry = {"seeds": len(rows), "parameters": rows[0]["parameters"], "cpu_seconds": float(np.mean(seconds))}
         for group in rows[0]["groups"]:
             for key in (*MEANS, *LARGEST, *SQUARES):
-                values = [row["groups"][group][key] for row in rows]
+                values = [row["groups"][group][key] for row in rows if key in row["groups"][group]]
+                if not values:
+                    continue
                 std = float(np.std(values, ddof=1)) if len(values) > 1 else None
                 entry[f"{group} {key}"] = {"mean": float(np.mean(values)), "std": std}
         summary[ALL[name].title] = entry
@@ -218,6 +225,7 @@ def parse(arguments=None):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--variants", nargs="+", choices=list(ALL), default=list(VARIANTS))
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. data=FILE")
+    parser.add_argument("--splits", nargs="+", default=["test"], help="what is evaluated; 'test larger' for molecules")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--work", type=Path, default=None, help="folder of the runs; default: runs/comparison/NAME")
     parser.add_argument("--out", type=Path, default=None, help="default: benchmarks/results/comparison_NAME.json")
@@ -235,7 +243,7 @@ def run_variant(name: str, seed: int, options, digest: str) -> dict:
         stage_one = make_config(options.config, first, seed, options)
         if not (Path(stage_one.out) / MODEL_FILE).exists():  # finished by a version that kept no model
             export_model(resume(stage_one))
-    return run(make_config(options.config, name, seed, options), digest)
+    return run(make_config(options.config, name, seed, options), digest, options.splits)
 
 
 def main(arguments=None):

@@ -52,4 +52,11 @@ HARMOSE = {
         "TraceGrad, standardized, stage 2", SECOND_STAGE, standardize=True, after="tracegrad-standardized"
     ),
 }
-ALL = VARIANTS | ABLATION | HARMOSE
+DELTA = {"network.reference": "minao"}
+INPUT = {"network.qhnet.overlap": True}
+MOLECULES = {
+    "delta": Variant("backbone, delta", OFF | DELTA, standardize=True),
+    "tracegrad-delta": Variant("TraceGrad, delta", DELTA, standardize=True),
+    "overlap": Variant("backbone, overlap as input", OFF | INPUT, standardize=True),
+}
+ALL = VARIANTS | ABLATION | HARMOSE | MOLECULES

@@ -13,6 +13,7 @@ from ..nn.checkpoint import load_checkpoint, save_checkpoint
 from ..nn.predictor import DTYPES, Predictor, load_model
 from .equivariance import measure_equivariance
 from .metrics import BandReference, hamiltonian_error, pool_errors
+from .orbital_errors import orbital_errors, pool_orbital_errors
 
 # Test sets of the graphene data, whose samples do not name their group, by the beginning of their names up to the dash.
 GROUPS = {
@@ -58,19 +59,25 @@ def evaluate_model(predictor: Predictor, samples: Iterable[tuple[str, str, Sampl
     """Figures of every group and of every structure.
 
     samples: (group, name, sample), taken one at a time. Bands use the label's overlap, a 6 x 6 mesh and states below E_F + 3 eV.
-    Returns {'groups': {group: figures}, 'structures': {name: figures}}, energies in meV.
+    Returns {'groups': {group: figures}, 'structures': {name: figures}}, energies in meV; of molecules also those of orbital_errors.
     """
     groups: dict[str, list] = {}
     structures = {}
     for group, name, sample in tqdm(samples, desc="evaluating", disable=None if progress else True):
         start = time.perf_counter()
-        predicted = predictor.predict([sample.structure], [sample.overlap])[0]
+        references = None if sample.reference is None else [sample.reference]
+        (predicted,) = predictor.predict([sample.structure], [sample.overlap], references)
         seconds = time.perf_counter() - start
         elements = hamiltonian_error(predicted, sample)
         bands = BandReference(sample).error(predicted, elements)
-        groups.setdefault(group, []).append((elements, bands))
-        structures[name] = {"group": group, "seconds": seconds, "mu": elements.mu, **pool_errors([elements], [bands])}
-    pooled = {group: pool_errors([e for e, _ in rows], [b for _, b in rows]) for group, rows in groups.items()}
+        orbitals = orbital_errors(predicted, sample)
+        groups.setdefault(group, []).append((elements, bands, orbitals))
+        figures = pool_errors([elements], [bands]) | orbitals
+        structures[name] = {"group": group, "seconds": seconds, "mu": elements.mu, **figures}
+    pooled = {}
+    for group, rows in groups.items():
+        all_elements, all_bands, all_orbitals = zip(*rows, strict=True)
+        pooled[group] = pool_errors(all_elements, all_bands) | pool_orbital_errors(all_orbitals)
     return {"groups": pooled, "structures": structures}
 
 

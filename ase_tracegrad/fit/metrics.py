@@ -1,6 +1,7 @@
 """Errors of a predicted H: elements (raw and gauge-aligned) and bands. All in meV."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,7 +130,7 @@ class BandReference:
         return float(energies[:, self.n_filled].min() - energies[:, self.n_filled - 1].max())
 
 
-def pool_errors(elements: list[HamiltonianError], bands: list[BandError]) -> dict[str, float]:
+def pool_errors(elements: Sequence[HamiltonianError], bands: Sequence[BandError]) -> dict[str, float]:
     """The figures of a set of structures, meV: means of the element errors, cha_s, cha_b, band RMSE and maximum, mean gap error."""
     figures = {
         f"mae_{name}": float(np.mean([getattr(e, name) for e in elements])) for name in ("all", "onsite", "offsite", "gauge")

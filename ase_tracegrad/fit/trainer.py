@@ -20,14 +20,13 @@ from ..nn.assembly import assemble
 from ..nn.backbones import build_network
 from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
-from ..nn.qhnet import QHNetNetwork
 from ..nn.rotated import forward_rotated, random_rotation
 from ..replace_file import replace_text
 from .channels import flatten_distance
 from .config import TrainingConfig
 from .dataset import LabelledGraph, labels_hash
 from .device import choose_training_device, to_device
-from .examples import Example, join_batches, join_examples
+from .examples import Example, join_examples
 from .labelled import LabelledGraphs, load_labelled
 from .log import TrainingLog
 from .loss import BlochStates, band_loss, element_loss, make_bloch_states, trace_loss
@@ -40,7 +39,7 @@ from .targets import fit_refinement, fit_standardization, trace_labels
 
 log = logging.getLogger(__name__)
 
-MEASURED = 64  # structures that give the units of the products of QHNet
+MEASURED = 64  # structures that a network sees before training, see HamiltonianNetwork.prepare
 LOSSES = ("loss", "trace_loss", "band_loss")
 COUNTERS = ("epoch", "step", "running_norm", "seconds")
 
@@ -60,7 +59,7 @@ class Trainer:
         if config.start:
             start_from(self.network, config.start)
         self.log = TrainingLog(self.out, config.schedule.epochs, tensorboard=config.tensorboard and self.processes.leads)
-        self._load_data()
+        self._load_data(basis)
         if self._refines and not config.refine.joint:
             self.network.freeze_first_stage()
         self.network.to(self.device)
@@ -76,7 +75,7 @@ class Trainer:
         self.schedule = Schedule(config.schedule, o, math.ceil(len(self.data["train"]) / o.batch_size))
         self.best: dict[str, Tensor] | None = None
 
-    def _load_data(self):
+    def _load_data(self, basis: Basis):
         config = self.config
         self.data: dict[str, LabelledGraphs] = load_labelled(
             config.data,
@@ -91,8 +90,7 @@ class Trainer:
             fit_standardization(self.network, self.data["train"].kept)
         if config.standardize == "per-channel":
             flatten_distance(self.network, self.data["train"].kept)
-        if isinstance(self.network, QHNetNetwork) and config.network.qhnet.normalize:
-            self.network.measure_units(join_batches([graph.batch for graph in self.data["train"].kept[:MEASURED]])[0])
+        self.network.prepare([graph.batch for graph in self.data["train"].kept[:MEASURED]], basis)
         if self._refines:
             fit_refinement(self.network, self.data["train"].kept)
         self.examples: dict[str, Example] = {}

@@ -95,5 +95,33 @@ def make_batch(
     )
 
 
+def join_batches(batches: Sequence[GraphBatch]) -> tuple[GraphBatch, Tensor]:
+    """One batch of the structures of all, and for each of its pairs the row in the concatenated pairs of the parts."""
+    atoms = np.cumsum([0, *(batch.n_atoms for batch in batches)]).tolist()
+    pairs = np.cumsum([0, *(batch.n_pairs for batch in batches)]).tolist()
+    structures = np.cumsum([0, *(len(batch.inverse_volume) for batch in batches)]).tolist()
+    distance = torch.cat([batch.distance for batch in batches])
+    order = torch.argsort(distance, stable=True)
+    rank = torch.argsort(order)
+
+    def shifted(name: str, starts: list[int]) -> Tensor:
+        return torch.cat([getattr(batch, name) + start for batch, start in zip(batches, starts, strict=False)])
+
+    pair_order = np.concatenate([batch.pair_order + start for batch, start in zip(batches, pairs, strict=False)])
+    joined = GraphBatch(
+        species=shifted("species", [0] * len(batches)),
+        receiver=shifted("receiver", atoms)[order],
+        sender=shifted("sender", atoms)[order],
+        reverse=rank[shifted("reverse", pairs)[order]],
+        distance=distance[order],
+        rotations=[torch.cat(parts)[order] for parts in zip(*(batch.rotations for batch in batches), strict=True)],
+        n_near=sum(batch.n_near for batch in batches),
+        pair_order=pair_order[order.cpu().numpy()],
+        structure=shifted("structure", structures),
+        inverse_volume=torch.cat([batch.inverse_volume for batch in batches]),
+    )
+    return joined, order
+
+
 def _inverse_volume(structure: Structure) -> float:
     return 1 / structure.volume if structure.pbc.all() else 0.0

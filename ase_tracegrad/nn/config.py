@@ -110,7 +110,8 @@ class QHNetConfig:
     bottleneck: channels that are expanded into blocks; n_layers: of messages, on-site and pair features come from the last
     n_pair_layers of them; n_radial, radial_decay (1 / Angstrom, at the start): of the functions of the distance, which end at
     network.message_cutoff; message_hidden: width of the networks that weigh messages; normalize: products in units of their size
-    on the training data (not published; without it pairs learn only after many thousand steps).
+    on the training data (not published; without it pairs learn only after many thousand steps); overlap: the traces of the
+    overlaps of two atoms beside the functions of their distance.
     """
 
     hidden: int = 128
@@ -122,6 +123,7 @@ class QHNetConfig:
     radial_decay: float = 0.5
     message_hidden: int = 32
     normalize: bool = False
+    overlap: bool = False
 
     def __post_init__(self):
         for name in ("hidden", "lmax", "bottleneck", "n_layers", "n_pair_layers", "message_hidden"):

@@ -5,6 +5,7 @@ follow every node and pair update.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,9 @@ class HamiltonianNetwork(nn.Module):
     def reach(self) -> dict[int, float]:
         """Angstrom of each element: pairs nearer than the sum of both have a block."""
         return self.config.reach_of(self.elements)
+
+    def prepare(self, batches: Sequence[GraphBatch], basis: Basis):
+        """Set what a backbone takes from training structures or from the orbitals before it is trained; here nothing."""
 
     def freeze_first_stage(self):
         """Leave only the second stage to be trained."""

@@ -12,6 +12,7 @@ layers are true Clebsch-Gordan products (channel_product.py). Differences from t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +22,12 @@ from torch.nn.functional import softplus
 
 from ..basis import Basis
 from ..units import HARTREE
-from .batch import GraphBatch
+from .batch import GraphBatch, join_batches
 from .config import NetworkConfig
 from .irreps import Channels, Rows
 from .network import Features, HamiltonianNetwork
-from .qhnet_layers import Expansion, MessageLayer, OnsiteLayer, PairLayer, RowLinear, SoftNorm
+from .overlap_table import OverlapTable
+from .qhnet_layers import Expansion, MessageLayer, OnsiteLayer, PairLayer, RowLinear, SoftNorm, product_norm
 from .radial import bernstein_basis
 from .tracegrad import TraceGradBlock
 
@@ -43,6 +45,9 @@ class QHNetNetwork(HamiltonianNetwork):
 
     def _build_backbone(self, config: NetworkConfig, n_elements: int):
         c, traces, target = config.qhnet, config.tracegrad, self.shells.channels
+        self.overlaps = OverlapTable(self.shells, config.cutoff) if c.overlap else None
+        if self.overlaps is not None:
+            c = replace(c, n_radial=c.n_radial + self.overlaps.n_traces)
         if target.lmax > 2 * c.lmax:
             raise ValueError(
                 f"the blocks of H need irreps up to l = {target.lmax}: set qhnet.lmax to {-(-target.lmax // 2)} or more"
@@ -61,8 +66,9 @@ class QHNetNetwork(HamiltonianNetwork):
         self.atom_traces = self._trace_blocks(atom, c.n_layers if traces.nodes else 0)
         self.onsite_traces, self.pair_traces = (self._trace_blocks(pair, c.n_pair_layers if traces.edges else 0) for _ in range(2))
         self.onsite_output, self.pair_output = (RowLinear(pair, few, bias=False) for _ in range(2))
-        self.onsite_expansion = Expansion(few, target, c.hidden, c.hidden)
-        self.pair_expansion = Expansion(few, target, 2 * c.hidden, c.hidden)
+        self.onsite_norm, self.pair_norm = (product_norm(c, few.lmax) for _ in range(2))
+        self.onsite_expansion = Expansion(few, target, c.hidden, c.hidden, normalize=c.normalize)
+        self.pair_expansion = Expansion(few, target, 2 * c.hidden, c.hidden, normalize=c.normalize)
         self.node_scalars = c.hidden
         from_pairs = traces.invariants * c.n_pair_layers * traces.edges
         from_atoms = traces.invariants * c.n_layers * traces.nodes
@@ -78,6 +84,8 @@ class QHNetNetwork(HamiltonianNetwork):
     def _features(self, batch: GraphBatch, invariants: bool) -> Features:
         c, traces = self.config.qhnet, self.config.tracegrad
         radial = bernstein_basis(batch.distance, softplus(self.decay), self.config.message_cutoff, c.n_radial)
+        if self.overlaps is not None:
+            radial = torch.cat([radial, self.overlaps(batch)], dim=1)
         x: Rows = [self.atom_embedding(batch.species)[:, None]]
         onsite = pair = None
         z_atom: list[Tensor] = []
@@ -102,23 +110,29 @@ class QHNetNetwork(HamiltonianNetwork):
         )
 
     @torch.no_grad()
-    def measure_units(self, batch: GraphBatch):
-        """Make the sizes of the features of these training structures the units of the products (see SoftNorm)."""
+    def prepare(self, batches: Sequence[GraphBatch], basis: Basis):
+        """Fill the table of overlaps; make the sizes of the features of these structures the units of the products (SoftNorm)."""
+        if self.overlaps is not None:
+            self.overlaps.fill(basis)
         norms = [module for module in self.modules() if isinstance(module, SoftNorm)]
+        if not norms:
+            return
         for norm in norms:
             norm.measuring = True
-        self._features(batch, False)
+        self._features(join_batches(batches)[0], False)
         for norm in norms:
             norm.measuring = False
 
     def _expand_atoms(self, onsite: Rows, batch: GraphBatch) -> Rows:
-        return self.onsite_expansion(self.onsite_output(onsite), self.atom_embedding.weight, batch.species)
+        return self.onsite_expansion(self.onsite_norm(self.onsite_output(onsite)), self.atom_embedding.weight, batch.species)
 
     def _expand_pairs(self, pair: Rows, batch: GraphBatch) -> Rows:
         """In the frames of the pairs, where the readout has its tables."""
         n, embedding = len(self.elements), self.atom_embedding.weight
         both = torch.cat([embedding.repeat_interleave(n, 0), embedding.repeat(n, 1)], dim=1)
-        rows = self.pair_expansion(self.pair_output(pair), both, batch.species[batch.receiver] * n + batch.species[batch.sender])
+        rows = self.pair_expansion(
+            self.pair_norm(self.pair_output(pair)), both, batch.species[batch.receiver] * n + batch.species[batch.sender]
+        )
         return [row if l == 0 else torch.bmm(batch.rotations[l].transpose(1, 2), row) for l, row in enumerate(rows)]
 
 

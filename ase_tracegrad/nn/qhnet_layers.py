@@ -115,7 +115,8 @@ class SoftNorm(nn.Module):
         return [row * torch.rsqrt(1 + row.square().mean((1, 2), keepdim=True)) for row in scaled]
 
 
-def _product_norm(config: QHNetConfig, lmax: int) -> nn.Module:
+def product_norm(config: QHNetConfig, lmax: int) -> nn.Module:
+    """What follows a product: nothing, as published, or a SoftNorm."""
     return SoftNorm(lmax) if config.normalize else nn.Identity()
 
 
@@ -135,7 +136,7 @@ class MessageLayer(nn.Module):
         self.prepare = None if first else RowLinear(before, before)
         self.gate = None if first else NormGate(before)
         self.mix = None if first else RowLinear(before, before)
-        self.norm, self.finish = _product_norm(config, after.lmax), RowLinear(after, after)
+        self.norm, self.finish = product_norm(config, after.lmax), RowLinear(after, after)
 
     def forward(self, x: Rows, radial: Tensor, batch: GraphBatch) -> Rows:
         """radial (n_near, n_radial) of the pairs that pass messages."""
@@ -159,7 +160,7 @@ class OnsiteLayer(nn.Module):
         self.product = ChannelProduct(config.hidden, atom.lmax, pair)
         self.weights = nn.Parameter(torch.randn(1, self.product.n_weights))
         self.left, self.right = (nn.Sequential(NormGate(atom), RowLinear(atom, atom)) for _ in range(2))
-        self.norm, self.gate, self.finish = _product_norm(config, pair.lmax), NormGate(pair), RowLinear(pair, pair)
+        self.norm, self.gate, self.finish = product_norm(config, pair.lmax), NormGate(pair), RowLinear(pair, pair)
 
     def forward(self, x: Rows, before: Rows | None) -> Rows:
         (product,) = self.product(self.left(x), self.right(x), self.weights)
@@ -182,7 +183,7 @@ class PairLayer(nn.Module):
         self.of_distance = ScaledNetwork(config.n_radial, hidden, n)
         self.of_invariants = nn.Sequential(nn.Linear(atom.total + atom.scalars, hidden), nn.SiLU(), nn.Linear(hidden, n))
         self.prepare, self.mix = RowLinear(atom, atom), nn.Sequential(NormGate(atom), RowLinear(atom, atom))
-        self.norm, self.gate, self.finish = _product_norm(config, pair.lmax), NormGate(pair), RowLinear(pair, pair)
+        self.norm, self.gate, self.finish = product_norm(config, pair.lmax), NormGate(pair), RowLinear(pair, pair)
 
     def forward(self, x: Rows, before: Rows | None, radial: Tensor, batch: GraphBatch) -> Rows:
         # A pair and its reverse share their distance, their inner products and, up to signs, the products of their atoms.
@@ -207,8 +208,9 @@ class Expansion(nn.Module):
     A type is an element, or a pair of elements; one row of ``embedding`` (types, n) for each.
     """
 
-    def __init__(self, channels: Channels, target: Channels, n_embedding: int, hidden: int):
+    def __init__(self, channels: Channels, target: Channels, n_embedding: int, hidden: int, *, normalize: bool = False):
         super().__init__()
+        self.power = 0.5 if normalize else 1.0
         self.channels, self.target = channels, target
         # (channels, pieces) of each l, natural before pseudo; layouts have their channels in the same order.
         shapes = [zip(*pair, strict=True) for pair in zip(_split(channels), _split(target), strict=True)]
@@ -225,7 +227,7 @@ class Expansion(nn.Module):
         for row, shape in zip(rows, self.shapes, strict=True):
             first, columns = 0, []
             for a, b in shape:
-                matrix = next(parts).index_select(0, types).view(len(types), a, b) / max(a, 1)
+                matrix = next(parts).index_select(0, types).view(len(types), a, b) / max(a, 1) ** self.power
                 columns.append(torch.bmm(row[:, :, first : first + a], matrix))
                 first += a
             out.append(torch.cat(columns, dim=2))

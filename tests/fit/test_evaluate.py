@@ -15,7 +15,7 @@ def test_samples_are_taken_one_at_a_time(graphene_store):
             events.append(name)
             yield "group", name, sample
 
-    def predict(structures, overlaps):
+    def predict(structures, overlaps, references):
         events.append("predicted")
         return [sample.hamiltonian]
 

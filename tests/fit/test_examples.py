@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from ase_tracegrad.fit.dataset import label_graph
-from ase_tracegrad.fit.examples import Example, join_batches, join_examples
+from ase_tracegrad.fit.examples import Example, join_examples
 from ase_tracegrad.fit.loss import element_loss, trace_loss
 from ase_tracegrad.fit.targets import trace_labels
+from ase_tracegrad.nn.batch import join_batches
 from tests.fit.test_train_qhnet import make_molecule, make_trainer
 
 

@@ -7,7 +7,10 @@ import pytest
 import torch
 from e3nn import o3
 
+from ase_tracegrad.basis import Basis
 from ase_tracegrad.conventions import E3NN_AXES
+from ase_tracegrad.io.def2_svp import def2_svp_basis
+from ase_tracegrad.nn.assembly import from_block_matrix
 from ase_tracegrad.nn.backbones import build_network
 from ase_tracegrad.nn.batch import make_batch
 from ase_tracegrad.nn.channel_convolution import ChannelConvolution
@@ -19,8 +22,10 @@ from ase_tracegrad.nn.interaction import rotate_out_of_frames
 from ase_tracegrad.nn.irreps import Channels
 from ase_tracegrad.nn.predictor import Predictor
 from ase_tracegrad.nn.qhnet import QHNetNetwork
+from ase_tracegrad.nn.qhnet_layers import SoftNorm
 from ase_tracegrad.nn.radial import bernstein_basis
 from ase_tracegrad.nn.wigner import edge_rotations
+from ase_tracegrad.overlap import compute_overlap
 from ase_tracegrad.structure import Structure
 from tests.nn.deeph_e3_twin import give_life
 from tests.nn.qhnet_twin import Twin, irreps, product_of_features, product_with_harmonics, radial_functions
@@ -33,7 +38,13 @@ TRACEGRAD = TraceGradConfig(hidden=6, invariants=4)
 WITHOUT = TraceGradConfig(nodes=False, edges=False, decoder=False)
 
 
-def make_qhnet(elements=(1, 6), *, tracegrad=TRACEGRAD, cutoff_width=0.5, **layers) -> Predictor:
+def make_gaussian_basis() -> Basis:
+    """The orbitals of QH9's hydrogen and carbon."""
+    whole = def2_svp_basis()
+    return Basis({z: whole[z] for z in (1, 6)}, whole.name, whole.code, whole.xc)
+
+
+def make_qhnet(elements=(1, 6), *, tracegrad=TRACEGRAD, cutoff_width=0.5, basis=None, **layers) -> Predictor:
     """A small network with a message cut-off within the cut-off."""
     config = NetworkConfig(
         backbone="qhnet",
@@ -43,7 +54,7 @@ def make_qhnet(elements=(1, 6), *, tracegrad=TRACEGRAD, cutoff_width=0.5, **laye
         qhnet=replace(LAYERS, **layers),
         tracegrad=tracegrad,
     )
-    basis = make_basis(elements)
+    basis = basis or make_basis(elements)
     torch.manual_seed(2)
     network = build_network(config, basis, list(elements)).double()
     return Predictor(network, basis, make_card(network, basis))
@@ -174,6 +185,41 @@ def test_the_hamiltonian_rotates_with_the_structure(request, qhnet, rotation, ki
     before, after = qhnet.predict([structure, turn(structure, rotation)])
     assert np.abs(before.values).max() > 0.1
     assert difference(after, turn_matrix(before, rotation)) < 1e-9
+
+
+def test_what_is_not_published_keeps_the_symmetry(molecule):
+    """Products in units of their size and the overlap as an input: measured units, and both at work."""
+    rotation = rotations_of_space(2)[1]
+    plain = make_qhnet(normalize=False)
+    predictor = make_qhnet(normalize=True, overlap=True, basis=make_gaussian_basis())
+    network = predictor.network
+    network.prepare([make_graph_batch(predictor, molecule)], predictor.basis)
+    units = [module.unit for module in network.modules() if isinstance(module, SoftNorm)]
+    assert len(units) == 2 + LAYERS.n_layers + 2 * LAYERS.n_pair_layers
+    assert all((unit != 1).any() for unit in units)
+    before, after = predictor.predict([molecule, turn(molecule, rotation)])
+    assert difference(after, turn_matrix(before, rotation)) < 1e-9 * np.abs(before.values).max()
+    rows = [p.network._features(make_graph_batch(p, molecule), False).offsite[2].detach() for p in (plain, predictor)]
+    assert rows[1].abs().max() > 10 * rows[0].abs().max(), "pairs begin at a useful size"
+    network.overlaps.table.zero_()
+    (without,) = predictor.predict([molecule])
+    assert difference(without, before) > 1e-3 * np.abs(before.values).max()
+
+
+def test_overlaps_of_two_atoms(molecule):
+    """tr(S S^T) of every shell pair from the table, against S itself; of shells that an element lacks zero."""
+    predictor = make_qhnet(overlap=True, basis=make_gaussian_basis())
+    table = predictor.network.overlaps
+    table.fill(predictor.basis)
+    batch, overlap = make_graph_batch(predictor, molecule), compute_overlap(molecule, predictor.basis)
+    found = table.double()(batch)
+    shells = predictor.network.shells
+    graph = predictor.graph(molecule)
+    offsite, _ = from_block_matrix(overlap, graph, batch, shells, torch.float64)
+    slices = [slice(a, a + 2 * l + 1) for a, l in zip(shells.starts, shells.shells, strict=True)]
+    expected = torch.stack([offsite[:, a, b].square().sum((1, 2)) for a in slices for b in slices], dim=1)
+    assert expected.max() > 0.1
+    assert (found - expected).abs().max() < 0.01
 
 
 def test_shells_beyond_d(crystal):
