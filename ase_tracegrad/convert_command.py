@@ -21,7 +21,7 @@ def convert_files(
     code: Annotated[str, typer.Option(help="Valence electrons from the table of openmx, abacus, aims or pyscf.")] = "",
     valence: Annotated[list[str] | None, typer.Option(help="Valence electrons of an element, such as Mo=14; count anew.")] = None,
     splits: Annotated[
-        str, typer.Option(help="For training: shares '0.8,0.1,0.1' of train, validation, test, or a JSON file {split: [names]}.")
+        str, typer.Option(help="For training: shares '0.8,0.1,0.1', a JSON file {split: [names]}, or QH9's stable-id etc.")
     ] = "",
     compact: Annotated[bool, typer.Option(help="Round packed H to 2^-28 eV, S to 2^-34; keep half of the blocks.")] = False,
     skip_broken: Annotated[bool, typer.Option(help="Leave out structures that cannot be read.")] = False,

@@ -91,17 +91,26 @@ class BandReference:
     """
 
     def __init__(self, sample: Sample, *, points: int = 6, above_fermi: float = 3.0):
-        if "fermi_level" not in sample.info:
-            raise ValueError(
-                "a label without a Fermi level: errors of bands count states below E_F + 3 eV, so it must be in the data"
-            )
         self.sample = sample
         coupled = np.atleast_1d(sample.hamiltonian.shifts.any(axis=0))  # a slab's blocks never couple cells along its normal
         self.mesh = make_mesh([points if along else 1 for along in coupled], gamma=True)
         self.energies = compute_bands(sample.hamiltonian, sample.overlap, self.mesh.kpts)
-        self.counted = self.energies < sample.info["fermi_level"] + above_fermi
+        fermi_level = self._fermi_level()
+        self.counted = self.energies < fermi_level + above_fermi
         # As many as lie below E_F in the mean over the mesh: the number of pairs of electrons, or of electrons of a spinor.
-        self.n_filled = round(float(self.mesh.weights @ (self.energies < sample.info["fermi_level"]).sum(axis=1)))
+        self.n_filled = round(float(self.mesh.weights @ (self.energies < fermi_level).sum(axis=1)))
+
+    def _fermi_level(self) -> float:
+        """eV, of the label; of a molecule whose label has none, as in QH9, the middle of its gap."""
+        info = self.sample.info
+        if "fermi_level" in info:
+            return info["fermi_level"]
+        if self.sample.structure.pbc.any() or "n_electrons" not in info:
+            raise ValueError(
+                "a label without a Fermi level: errors of bands count states below E_F + 3 eV, so it must be in the data"
+            )
+        occupied = round(info["n_electrons"] / 2)
+        return float(self.energies[0, occupied - 1 : occupied + 1].mean())
 
     def error(self, predicted: BlockMatrix, elements: HamiltonianError | None = None) -> BandError:
         """Bands of the prediction with the exact overlap; the aligned figure is without the shift elements.mu.

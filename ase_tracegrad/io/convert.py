@@ -6,7 +6,7 @@ structure, which lie in a folder beside it until then.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from tqdm.auto import tqdm
 from ..blocks import BlockKey, BlockMatrix
 from ..replace_file import replace_folder, replace_text
 from .deeph import write_deeph, write_deeph_legacy
-from .folders import find_reader, open_samples
+from .folders import FolderReader, find_reader, open_samples
+from .qh9 import QH9Reader
+from .qh9_splits import RULES
 from .sample import FormatError, Sample
 from .splits import make_splits
 from .store import NotHermitianError, StoreReader, StoreWriter
@@ -51,9 +53,10 @@ def convert(
     out: the packed file, or the folder that gets a folder per structure (is one, if the source is one structure's folder).
     prepare: what is done to each sample in between, such as attaching a basis; options: JSON-able facts that
     decide its result, so that a resumed run cannot mix two ways. exact: packed matrices keep every bit, or else are
-    rounded and halved (see store.py). splits: for training, see splits.make_splits; structures in none are left out, with ''
-    they keep what they have. Structures that cannot be read are FormatError at the end, when all others are done,
-    or left out with ``skip_broken``. ValueError for places that cannot be written to.
+    rounded and halved (see store.py). splits: for training, see splits.make_splits, or a published one of QH9
+    (qh9_splits.RULES); structures in none are left out, with '' they keep what they have. Structures that cannot be read are
+    FormatError at the end, when all others are done, or left out with ``skip_broken``. ValueError for places that cannot be
+    written to, or splits that do not fit.
     """
     source, out = Path(source), Path(out)
     if splits and form != PACKED:
@@ -61,7 +64,7 @@ def convert(
     _check_places(source, out, form)
     with open_samples(source) as samples:
         write, target = _choose_writer(out, form, source, exact)
-        split_of = make_splits(splits, samples.names) if splits else dict.fromkeys(samples.names)
+        split_of = _deal(splits, samples, source)
         places = {name: target(name) for name in sorted(split_of)}
         _check_names(places)
         if form == PACKED:
@@ -106,6 +109,19 @@ def _arrange(matrix: BlockMatrix, keys: list[BlockKey]) -> BlockMatrix:
     blocks = [matrix.block(*key).ravel() if key in matrix.index else np.zeros(sizes[key[:2]]) for key in keys]
     values = np.concatenate(blocks).astype(matrix.values.dtype)
     return BlockMatrix(matrix.layout, np.array([key[:2] for key in keys]), np.array([key[2] for key in keys]), values, matrix.spin)
+
+
+def _deal(splits: str, samples: FolderReader | StoreReader | QH9Reader, source: Path) -> Mapping[str, str | None]:
+    """{name: split} of the structures to convert; with '' each keeps what it has."""
+    if not splits:
+        return dict.fromkeys(samples.names)
+    if splits not in RULES:
+        return make_splits(splits, samples.names)
+    if not isinstance(samples, QH9Reader):
+        raise ValueError(f"{splits} is a published split of QH9 databases; {source} is none: give shares such as 0.8,0.1,0.1")
+    with QH9Reader(source, split=splits) as published:
+        dealt = {name: published.split(name) for name in published.names}
+    return {name: split for name, split in dealt.items() if split}
 
 
 def _check_places(source: Path, out: Path, form: str):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ase_tracegrad.fit.metrics import BandReference
 from ase_tracegrad.fit.orbital_errors import FIGURES, orbital_errors, pool_orbital_errors
 from tests.fit.cases import make_sample
 from tests.fit.test_train_qhnet import make_molecule
@@ -42,3 +43,15 @@ def test_means_over_molecules(sample):
     rows = [{}, dict.fromkeys(FIGURES, 1.0), dict.fromkeys(FIGURES, 3.0)]
     assert pool_orbital_errors(rows) == dict.fromkeys(FIGURES, 2.0)
     assert pool_orbital_errors([{}]) == {}
+
+
+def test_levels_without_a_fermi_level(sample):
+    """QH9's labels have none: the middle of the gap is taken, the gap error is that of HOMO and LUMO; a crystal is refused."""
+    reference = BandReference(sample)
+    assert reference.n_filled == 5
+    moved = reference.error(sample.hamiltonian + 0.1 * sample.overlap)
+    assert moved.largest == pytest.approx(100, rel=1e-6)
+    assert moved.gap == pytest.approx(0, abs=1e-6)
+    crystal = make_sample(0)
+    with pytest.raises(ValueError, match="without a Fermi level"):
+        BandReference(replace(crystal, info={}))

@@ -3,6 +3,7 @@
 import os
 import pickle
 import sqlite3
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +147,19 @@ def test_converted_to_a_packed_file(database, tmp_path):
     assert result.written == ["000000", "000001", "000002", "000003"]
     with StoreReader(tmp_path / "out.h5") as store, QH9Reader(database) as reader:
         assert np.array_equal(store["000002"].hamiltonian.values, reader["000002"].hamiltonian.values)
+
+
+def test_converted_with_a_published_split(trajectory, tmp_path):
+    """80 / 10 / 10 of the geometries of each molecule; another form's split, and another format's data, are refused."""
+    convert(trajectory, tmp_path / "out.h5", "packed", exact=False, splits="dynamic-geo")
+    with StoreReader(tmp_path / "out.h5") as store, QH9Reader(trajectory, split="dynamic-geo") as reader:
+        found = {name: store.split(name) for name in store.names}
+        assert found == {name: reader.split(name) for name in reader.names}
+        assert Counter(found.values()) == {"train": 160, "validation": 20, "test": 20}
+    with pytest.raises(ValueError, match="the split of a dynamic QH9 database is dynamic-geo or dynamic-mol, found 'stable-id'"):
+        convert(trajectory, tmp_path / "other.h5", "packed", splits="stable-id")
+    with pytest.raises(ValueError, match="published split of QH9 databases"):
+        convert(tmp_path / "out.h5", tmp_path / "other.h5", "packed", splits="dynamic-geo")
 
 
 # -- against PySCF ------------------------------------------------------------------------------------
