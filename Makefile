@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && $$p -c 'import ensurepip' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/installed
 	$(BIN)/tracegrad demo --out demo-output
@@ -17,6 +17,10 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/installed
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -25,4 +29,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo-output build *.egg-info
+	rm -rf .venv demo-output build site *.egg-info
