@@ -18,7 +18,14 @@ MANY_PARAMETERS = dict.fromkeys(
 )
 DOCUMENTS = ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 # Files of other programs, and what lies beside the repository.
-ELSEWHERE = {"e3modules.py", "translate_abacus_to_deeph.py", "docs/key_concepts.md", "../shared"}
+ELSEWHERE = {
+    "e3modules.py",
+    "deephe3-preprocess.py",
+    "analyzer.py",
+    "translate_abacus_to_deeph.py",
+    "docs/key_concepts.md",
+    "../shared",
+}
 
 
 def _functions(path: Path):
