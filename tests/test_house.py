@@ -21,6 +21,8 @@ DOCUMENTS = ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", *sorted(f"docs/{
 ELSEWHERE = {
     "e3modules.py",
     "deephe3-preprocess.py",
+    "deephe3-train.py",
+    "deephe3-eval.py",
     "analyzer.py",
     "translate_abacus_to_deeph.py",
     "docs/key_concepts.md",
