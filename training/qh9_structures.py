@@ -22,6 +22,8 @@ ELEMENTS = {1, 6, 7, 8, 9}
 LARGEST_TRAINED = 5
 TEMPERATURES = (300.0, 800.0)  # K, in turn
 GEOMETRIES = {0: 8, 1: 8, 2: 10, 3: 10, 4: 7, 5: 4, 6: 4, 7: 2, 8: 2, 9: 2}  # of each molecule, by its heavy atoms
+DEEP = 1120  # of the geometries of the molecules in GROWN and of g2, as many from the beginning of their mixture
+BROAD = {5: 200}  # further molecules from SMILES, the minimum and one thermal geometry of each: new molecules teach more
 GROWN = {2: 6, 3: 40, 4: 75, 5: 60, 6: 24, 7: 12, 8: 8, 9: 8}  # molecules from SMILES, by heavy atoms
 
 
@@ -49,14 +51,22 @@ def make_structures(grown: dict[int, int] = GROWN) -> list[MoleculeStructure]:
     for index, (name, atoms) in enumerate(g2_molecules()):
         taken.add(constitution_key(atoms.numbers, bonds_of(atoms)))
         groups.setdefault(("g2", count_heavy(atoms)), []).extend(geometries(f"g2-{name}", f"g2 {name}", atoms, [1, index]))
+    broad: list[MoleculeStructure] = []
     total = 0
     for heavy, count in sorted(grown.items()):
-        for number, found in enumerate(grow_molecules(heavy, count, taken)):
-            members = geometries(f"s{heavy}-{number:03d}", found.smiles, found.atoms, [2, total])
-            groups.setdefault(("smiles", heavy), []).extend(members)
+        for number, found in enumerate(grow_molecules(heavy, count + BROAD.get(heavy, 0), taken)):
+            name = f"s{heavy}-{number:03d}"
+            if number >= count:
+                broad += geometries(name, found.smiles, found.atoms, [4, number], thermal=[1 + number % 2])
+                continue
+            groups.setdefault(("smiles", heavy), []).extend(geometries(name, found.smiles, found.atoms, [2, total]))
             total += 1
-    shuffled = [[group[k] for k in np.random.default_rng(0).permutation(len(group))] for _, group in sorted(groups.items())]
-    return mix_groups(shuffled, held_out_first=False)
+    deep = mix_groups([_shuffled(group) for _, group in sorted(groups.items())], held_out_first=False)[:DEEP]
+    return mix_groups([deep, _shuffled(broad)], held_out_first=False)
+
+
+def _shuffled(group: list[MoleculeStructure]) -> list[MoleculeStructure]:
+    return [group[k] for k in np.random.default_rng(0).permutation(len(group))]
 
 
 def structures_of_files(paths: Sequence[Path]) -> list[MoleculeStructure]:
@@ -88,16 +98,21 @@ def g2_molecules() -> list[tuple[str, Atoms]]:
     return sorted(found, key=lambda entry: (count_heavy(entry[1]), entry[0]))
 
 
-def geometries(name: str, source: str, atoms: Atoms, seed: list[int]) -> list[MoleculeStructure]:
-    """The minimum and thermal geometries of a molecule; seed: [kind, number], whose number decides the split too."""
+def geometries(
+    name: str, source: str, atoms: Atoms, seed: list[int], thermal: Sequence[int] | None = None
+) -> list[MoleculeStructure]:
+    """The minimum and thermal geometries of a molecule; seed: [kind, number], whose number decides the split too.
+
+    thermal: numbers of the thermal geometries, of which odd ones are hot; as many as GEOMETRIES asks for if not given.
+    """
     heavy = count_heavy(atoms)
     split = "larger" if heavy > LARGEST_TRAINED else split_of(seed[1])
     made = [MoleculeStructure(f"{name}-0", split, atoms, source, 0.0, seed)]
     springs = spring_modes(atoms)
-    for k in range(1, GEOMETRIES[min(heavy, max(GEOMETRIES))]):
+    for k in range(1, GEOMETRIES[min(heavy, max(GEOMETRIES))]) if thermal is None else thermal:
         temperature = TEMPERATURES[k % len(TEMPERATURES)]
-        thermal = draw_thermal(atoms, springs, temperature, [*seed, k])
-        made.append(MoleculeStructure(f"{name}-{k}", split, thermal, source, temperature, [*seed, k]))
+        drawn = draw_thermal(atoms, springs, temperature, [*seed, k])
+        made.append(MoleculeStructure(f"{name}-{k}", split, drawn, source, temperature, [*seed, k]))
     return made
 
 

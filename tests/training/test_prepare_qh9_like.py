@@ -41,12 +41,24 @@ def test_g2_part(rule):
 def test_the_whole_rule_is_large_enough(rule):
     """Counted without making the geometries: at least 1500, of up to 9 heavy atoms, most of them small."""
     g2 = Counter(rule.count_heavy(atoms) for _, atoms in rule.g2_molecules())
-    # Fewer than 5 molecules of 2, and 16 of 3 heavy atoms may exist beside those of g2.
-    grown = {heavy: count for heavy, count in rule.GROWN.items() if heavy > 3}
+    # Fewer molecules of up to 4 heavy atoms than asked for may exist beside those of g2.
+    grown = {heavy: count for heavy, count in rule.GROWN.items() if heavy > 4} | {4: 70}
     counts = {heavy: (g2[heavy] + grown.get(heavy, 0)) * rule.GEOMETRIES[heavy] for heavy in rule.GEOMETRIES}
-    assert sum(counts.values()) >= 1500
+    assert sum(counts.values()) >= rule.DEEP
     assert sum(count for heavy, count in counts.items() if heavy <= 4) > 0.55 * sum(counts.values())
+    assert rule.DEEP + 2 * sum(rule.BROAD.values()) >= 1500
     assert counts[9] >= 16
+
+
+def test_broad_molecules(rule):
+    """Beyond the count of a size: the minimum and one thermal geometry each, which do not change those before them."""
+    pytest.importorskip("rdkit")
+    before = {item.name: item for item in rule.make_structures({5: 2}) if item.name.startswith("s5")}
+    deep = {name for name in before if int(name[3:6]) < 2}
+    broad = Counter(name[:6] for name in before.keys() - deep)
+    assert len(broad) == rule.BROAD[5]
+    assert set(broad.values()) == {2}
+    assert {item.temperature for name, item in before.items() if name not in deep} == {0.0, 300.0, 800.0}
 
 
 def test_thermal_geometries(geometry):
