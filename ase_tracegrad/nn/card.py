@@ -11,8 +11,8 @@ class ModelCard:
     """Facts stored in the checkpoint.
 
     elements: atomic numbers; cutoff Angstrom; errors: {test set: {quantity: value in meV}}; label_noise_mev: noise of the
-    reference bands; equivariance: {'rmse', 'max', 'band_max'} in meV of a model that is not exactly equivariant, {} for one
-    that is; domain: limits of the training data (see domain.py); versions: of the programs that made it.
+    reference bands; equivariance: {'rmse', 'max', 'band_max'} in meV of a model that is not exactly equivariant, measured
+    on the validation data when it was trained, or on the test data with its errors; {} for one that is; domain: limits of the training data (see domain.py); versions: of the programs that made it.
     """
 
     name: str
@@ -35,6 +35,15 @@ class ModelCard:
         """The card in one line."""
         return f"{self.name}: {self.description} [{self.xc}, {self.basis}, {self.code}]"
 
+    @property
+    def rotations(self) -> str:
+        """What turning a structure changes, in words; '' for an exactly equivariant model."""
+        if not self.equivariance:
+            return ""
+        rmse, largest = (f"{self.equivariance[key]:.2g}" for key in ("rmse", "max"))
+        bands = f", bands by up to {self.equivariance['band_max']:.2g}" if "band_max" in self.equivariance else ""
+        return f"turning the structure changes H by {rmse} meV (max {largest}){bands}"
+
     def __str__(self) -> str:
         from ..symbols import symbol_of
 
@@ -47,9 +56,7 @@ class ModelCard:
             ("training data", self.training_set),
             ("label noise", f"{self.label_noise_mev:g} meV in the bands"),
         ]
-        if self.equivariance:
-            rmse, largest, bands = (f"{self.equivariance[key]:.2g}" for key in ("rmse", "max", "band_max"))
-            rows.append(("equivariance", f"turning the structure changes H by {rmse} meV (max {largest}), bands by up to {bands}"))
+        rows.append(("equivariance", self.rotations))
         lines = [f"{name:>14}  {value}" for name, value in rows if value]
         if self.errors:
             lines.append(f"{'test errors':>14}  {'set':<28}{'H MAE':>9}{'bands RMSE':>12}{'max':>9}   (meV)")
