@@ -181,6 +181,8 @@ def pool(structures: dict[str, dict]) -> dict[str, float]:
 def collect(work: Path) -> dict[str, dict]:
     """The finished runs of a folder, '<variant>-<seed>', in the order of the variants."""
     found = {file.parent.name: json.loads(file.read_text()) for file in work.glob(f"*/{FINISHED}")}
+    for run in found.values():  # older versions wrote down where the run lay
+        run["made_with"] = {key: value for key, value in run["made_with"].items() if key not in LEFT_OUT}
     names = list(ALL)
     return dict(sorted(found.items(), key=lambda item: (names.index(variant_of(item[0])), int(item[0].rsplit("-", 1)[1]))))
 

@@ -91,7 +91,10 @@ def main(arguments=None):
     write_result(options.out, result)
     for row in result["rows"]:
         turned = row["equivariance"]
-        print(f"{row['prediction']:<28} MAE {row['mae_all']:.3f}, turned {turned['rmse']:.3f}, max {turned['max']:.2f} (meV), ", end="")
+        print(
+            f"{row['prediction']:<28} MAE {row['mae_all']:.3f}, turned {turned['rmse']:.3f}, max {turned['max']:.2f} (meV), ",
+            end="",
+        )
         print(f"bands {turned['band_max']:.2f}, cost {row['cost']:.2f}")
 
 

@@ -12,7 +12,8 @@ class ModelCard:
 
     elements: atomic numbers; cutoff Angstrom; errors: {test set: {quantity: value in meV}}; label_noise_mev: noise of the
     reference bands; equivariance: {'rmse', 'max', 'band_max'} in meV of a model that is not exactly equivariant, measured
-    on the validation data when it was trained, or on the test data with its errors; {} for one that is; domain: limits of the training data (see domain.py); versions: of the programs that made it.
+    on the validation data when it was trained, or on the test data with its errors; {} for one that is; domain: limits of the
+    training data (see domain.py); versions: of the programs that made it.
     """
 
     name: str

@@ -133,7 +133,7 @@ def test_a_second_stage_begins_from_the_run_of_the_same_seed(command, tmp_path):
     assert first["runs"]["harmose-3"]["equivariance"]["max"] > 0
     assert first["runs"]["standardized-3"]["equivariance"] == {}
     more = first["runs"]["harmose-3"]["parameters"] - first["runs"]["standardized-3"]["parameters"]
-    assert 0 < more  # both stages count
+    assert more > 0  # both stages count
     model = tmp_path / "work" / "standardized-3" / "model.safetensors"
     before = model.read_bytes()
     model.unlink()

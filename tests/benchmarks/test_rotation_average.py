@@ -11,7 +11,9 @@ def test_rows(load_benchmark, harmose_files, tmp_path, monkeypatch):
     model, data = map(str, harmose_files)
     benchmark.main([model, data, "--rotations", "16", "--out", str(tmp_path / "out.json")])
     rows = {row["prediction"]: row for row in json.loads((tmp_path / "out.json").read_text())["rows"]}
-    exact, plain, averaged = (rows[name]["equivariance"]["rmse"] for name in ("stage 1 alone", "both stages", "mean of 16 orientations"))
+    exact, plain, averaged = (
+        rows[name]["equivariance"]["rmse"] for name in ("stage 1 alone", "both stages", "mean of 16 orientations")
+    )
     assert exact < 0.01 * plain  # rounding
     assert averaged < 0.7 * plain
     assert rows["both stages"]["cost"] == 1

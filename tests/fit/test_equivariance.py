@@ -119,7 +119,9 @@ def test_the_report_says_how_exact_the_model_is(model, tmp_path):
     save_checkpoint(measured, network, basis, replace(card, equivariance={"rmse": 0.71, "max": 8.25, "band_max": 3.1}))
     text = "turning the structure changes H by 0.71 meV (max 8.2), bands by up to 3.1"
     assert text in str(symmetric_chain(measured).calc.symmetry_report())
-    assert f"{text}; less here, the mean over 2 orientations" in str(symmetric_chain(measured, n_rotations=2).calc.symmetry_report())
+    assert f"{text}; less here, the mean over 2 orientations" in str(
+        symmetric_chain(measured, n_rotations=2).calc.symmetry_report()
+    )
     alone = symmetric_chain(measured, refine=False).calc
     assert "equivariance of the model           exact" in str(alone.symmetry_report())
     assert repr(alone).startswith("TraceGradCalculator('refined', refine=False, ")

@@ -39,7 +39,9 @@ def wake(predictor: Predictor) -> Predictor:
 
 def make_on_backbone(backbone: str) -> Predictor:
     small = {"hidden": "6x0e+4x1o+2x1e+3x2e", "n_blocks": 1, "embedding": 6, "n_radial": 8, "radial_cutoff": 4.0}
-    layers = {"deeph-e3": {"deeph_e3": DeepHE3Config(**small)}, "qhnet": {"qhnet": QHNetConfig(**QHNET), "message_cutoff": 3.0}}[backbone]
+    layers = {"deeph-e3": {"deeph_e3": DeepHE3Config(**small)}, "qhnet": {"qhnet": QHNetConfig(**QHNET), "message_cutoff": 3.0}}[
+        backbone
+    ]
     second = HarmoSEConfig(n_blocks=1, width=12, heads=3, harmonics_lmax=3, n_radial=8)
     basis = make_basis((1, 6))
     torch.manual_seed(1)
