@@ -22,11 +22,12 @@ def measure_equivariance(predictor: Predictor, samples: Sequence[Sample], *, n_r
     squares, largest, elements, bands = [], 0.0, [], []
     with_bands = all("fermi_level" in sample.info for sample in samples)
     for sample in samples:
-        (here,) = predictor.predict([sample.structure], [sample.overlap])
+        known = [sample.overlap], None if sample.reference is None else [sample.reference]
+        (here,) = predictor.predict([sample.structure], *known)
         as_it_stands = Sample(sample.structure, sample.basis, here, sample.overlap, sample.info)
         reference = BandReference(as_it_stands) if with_bands else None
         for _ in range(n_rotations):
-            (turned,) = predictor.predict([sample.structure], [sample.overlap], rotation=random_rotation(generator))
+            (turned,) = predictor.predict([sample.structure], *known, rotation=random_rotation(generator))
             change = np.abs((turned - here).values)
             squares.append(np.mean(change**2))
             largest = max(largest, float(change.max()))

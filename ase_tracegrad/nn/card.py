@@ -1,5 +1,6 @@
 """ModelCard: what a model is, what it was made from, how wrong it is and where it may be used."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -39,11 +40,7 @@ class ModelCard:
     @property
     def rotations(self) -> str:
         """What turning a structure changes, in words; '' for an exactly equivariant model."""
-        if not self.equivariance:
-            return ""
-        rmse, largest = (f"{self.equivariance[key]:.2g}" for key in ("rmse", "max"))
-        bands = f", bands by up to {self.equivariance['band_max']:.2g}" if "band_max" in self.equivariance else ""
-        return f"turning the structure changes H by {rmse} meV (max {largest}){bands}"
+        return describe_rotations(self.equivariance)
 
     def __str__(self) -> str:
         from ..symbols import symbol_of
@@ -80,6 +77,15 @@ class ModelCard:
     def to_json(self) -> dict[str, Any]:
         """Plain data for the checkpoint header."""
         return asdict(self)
+
+
+def describe_rotations(equivariance: Mapping[str, float]) -> str:
+    """What a measured error of equivariance says, '' for none; meV."""
+    if not equivariance:
+        return ""
+    rmse, largest = (f"{equivariance[key]:.2g}" for key in ("rmse", "max"))
+    bands = f", bands by up to {equivariance['band_max']:.2g}" if "band_max" in equivariance else ""
+    return f"turning the structure changes H by {rmse} meV (max {largest}){bands}"
 
 
 def _cell(figures: dict[str, float], key: str) -> str:

@@ -89,17 +89,18 @@ def test_runs_of_an_older_version_stay(command, tmp_path):
     assert again["prediction_seconds"] > 0  # measured later
 
 
-def test_mean_and_spread_over_seeds(comparison):
-    figures = dict.fromkeys((*comparison.MEANS, *comparison.LARGEST, *comparison.SQUARES), 1.0)
+def test_mean_and_spread_over_seeds(load_benchmark):
+    summary = load_benchmark("summary")
+    figures = dict.fromkeys((*summary.MEANS, *summary.LARGEST, *summary.SQUARES), 1.0)
     runs = {
         f"tracegrad-{seed}": {"parameters": 5, "cpu_seconds": 2.0, "groups": {"test": figures | {"mae_all": mae, "structures": 1}}}
         for seed, mae in ((0, 2.0), (1, 4.0))
     }
-    ((title, entry),) = comparison.summarize(runs).items()
+    ((title, entry),) = summary.summarize(runs).items()
     assert (title, entry["seeds"]) == ("TraceGrad", 2)
     assert entry["test mae_all"] == {"mean": 3.0, "std": pytest.approx(2**0.5)}
     assert "test structures" not in entry
-    assert comparison.summarize({"tracegrad-0": runs["tracegrad-0"]})["TraceGrad"]["test mae_all"]["std"] is None
+    assert summary.summarize({"tracegrad-0": runs["tracegrad-0"]})["TraceGrad"]["test mae_all"]["std"] is None
 
 
 def test_what_the_variants_are(comparison, config, tmp_path):
