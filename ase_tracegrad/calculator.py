@@ -274,7 +274,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     def todict(self, skip_default: bool = True) -> dict:
         """Parameters and the model's name or path, as ase.db stores them."""
         model = self.model if isinstance(self.model, str) else self.model.card.name
-        return {"model": model, **super().todict(skip_default)}
+        return {"model": model, **self.options, **super().todict(skip_default)}
 
     def __getstate__(self) -> dict:
         """Everything but the network, which load_model finds again by name or path in the other process."""
@@ -290,7 +290,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         return twin
 
     def __repr__(self) -> str:
-        parameters = "".join(f", {key}={value!r}" for key, value in Calculator.todict(self).items())
+        parameters = "".join(f", {key}={value!r}" for key, value in (self.options | Calculator.todict(self)).items())
         return f"TraceGradCalculator({self.predictor.card.name!r}{parameters})\n{self.predictor.card}"
 
 

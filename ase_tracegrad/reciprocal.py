@@ -1,6 +1,7 @@
 """ReciprocalSpace: what the calculator answers about bands, densities of states, gaps, charges and symmetry."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ class ReciprocalSpace:
         return structure.compute_populations(mesh, method=method, width=self.parameters["width"], progress=progress)
 
     def symmetry_report(self, *, tolerance: float = 1e-4, atoms=None) -> SymmetryReport:
-        """How far H and S are from the symmetry of the structure, beside the model's expected error; prints as a table.
+        """How far H and S are from the symmetry of the structure, beside the model's errors; prints as a table.
 
         tolerance: of the search for operations, Angstrom. Splittings are those of the levels below 5 eV above the
         Fermi level, at the special points of the lattice; time reversal counts as a symmetry (no magnetism).
@@ -130,7 +131,7 @@ class ReciprocalSpace:
         atoms = self._current_atoms(atoms)
         structure, points, below = self.electronic_structure(atoms), special_points(atoms), self._fermi_level(atoms) + 5.0
         report = find_symmetry(structure.sums(), structure.sample.structure, kpts=points, below=below, tolerance=tolerance)
-        return report.with_names(named_points(atoms))
+        return replace(report, names=named_points(atoms), rotations=self.predictor.equivariance)
 
     def _checked_atoms(self, atoms):
         """The atoms; a StructureError for those that cannot be right comes before anything about their k-points."""

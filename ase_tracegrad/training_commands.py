@@ -57,6 +57,7 @@ def evaluate_model_file(
     from .arguments import check_folder
     from .fit.evaluate import evaluate_file, format_table, write_errors_into_card
     from .models import find_model
+    from .nn.card import describe_rotations
 
     check_folder(out)
     if write_card and split in {"train", "validation"}:
@@ -66,8 +67,7 @@ def evaluate_model_file(
     typer.echo(format_table(result["groups"]))
     turned = result.get("equivariance")
     if turned:
-        changes = f"H by {turned['rmse']:.3g} meV (max {turned['max']:.3g}), bands by up to {turned['band_max']:.3g}"
-        typer.echo(f"turning the structure changes {changes}")
+        typer.echo(describe_rotations(turned))
     typer.echo(f"wrote {out}: the same of every structure")
     if write_card:
         write_errors_into_card(find_model(model), result["groups"], turned)

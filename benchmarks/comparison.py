@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import describe_machine, write_result
+from measure import describe_machine, fastest, write_result
+from summary import POOLED, pool, summarize, variant_of
 from variants import ALL, VARIANTS
 
 from ase_tracegrad.fit.config import TrainingConfig, load_config
@@ -30,26 +31,25 @@ from ase_tracegrad.fit.export import MODEL_FILE, export_model
 from ase_tracegrad.fit.run import split_stages
 from ase_tracegrad.fit.state import MAY_CHANGE, STATE_FILE
 from ase_tracegrad.fit.trainer import Trainer
+from ase_tracegrad.io.sample import Sample
 from ase_tracegrad.io.store import StoreReader, content_hash
 from ase_tracegrad.nn.backbones import build_network
+from ase_tracegrad.nn.checkpoint import load_checkpoint
 from ase_tracegrad.nn.config import NetworkConfig, config_from_dict, config_to_dict
 from ase_tracegrad.nn.network import count_parameters
-from ase_tracegrad.nn.predictor import Predictor
+from ase_tracegrad.nn.predictor import DTYPES, Predictor
 
 RESULTS = Path(__file__).parent / "results"
 FINISHED = "result.json"
 LEFT_OUT = (*MAY_CHANGE, "start")  # where a second stage begins follows from the variant
-POOLED = "test"  # all test structures but unperturbed primitive cells, which the literature's sets do not hold
-MEANS = ("mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "gap_error", "epsilon", "psi", "homo", "lumo")
-LARGEST = ("cha_s", "cha_b", "band_max")
-SQUARES = ("band_rmse", "band_rmse_gauge")
 
 
 def make_config(path: Path, name: str, seed: int, options) -> TrainingConfig:
     """The file with the variant's settings, seed and length, and --set after all."""
     variant = ALL[name]
-    settings = {"schedule.kind": "one-cycle", "schedule.epochs": options.epochs, "validate_bands": 0}
-    settings |= {"validate_every": max(1, options.epochs // 10), "standardize": variant.standardize, "seed": seed}
+    epochs = options.epochs * variant.lengths
+    settings = {"schedule.kind": "one-cycle", "schedule.epochs": epochs, "validate_bands": 0}
+    settings |= {"validate_every": max(1, epochs // 10), "standardize": variant.standardize, "seed": seed}
     settings |= {"out": str(options.work / f"{name}-{seed}"), "card.name": f"{variant.title}, seed {seed}"}
     chosen = [f"{key}={json.dumps(value)}" for key, value in (settings | variant.settings).items()]
     config = load_config(path, [*chosen, *options.settings])
@@ -101,6 +101,9 @@ def run(config: TrainingConfig, digest: str, splits: list[str]) -> dict:
         result = json.loads(file.read_text())
         if not _alike(result["made_with"], made_with):
             raise ValueError(f"{file} is of other settings or data: choose another --work, or delete that folder")
+        if "prediction_seconds" not in result:  # finished by a version that did not take the time
+            result |= measure_cost(load_predictor(config), read_test_samples(config.data))
+            write_result(file, result)
         return result
     trainer = resume(config)
     network = trainer.run()
@@ -110,15 +113,15 @@ def run(config: TrainingConfig, digest: str, splits: list[str]) -> dict:
         test = [name for name in store.names if store.split(name) in splits]
         groups = {name: store.split(name) if len(splits) > 1 else group_of(name, store.facts(name)) for name in test}
         errors = evaluate_model(predictor, ((groups[name], name, store[name]) for name in test))
-        turned = measure_equivariance(predictor, [store[name] for name in test[:TURNED]]) if predictor.refine else {}
+    samples = read_test_samples(config.data)
+    turned = measure_equivariance(predictor, samples) if predictor.refine else {}
     result = {
-        "parameters": count_parameters(network),
+        **measure_cost(predictor, samples),
         "epochs": trainer.epoch,
         "training_structures": len(trainer.data["train"]),
         "cpu_seconds": trainer.seconds,
         "equivariance": turned,
         "groups": errors["groups"] if POOLED in errors["groups"] else {POOLED: pool(errors["structures"])} | errors["groups"],
-        "seconds_per_prediction": float(np.median([row["seconds"] for row in errors["structures"].values()])),
         "made_with": made_with,
     }
     write_result(file, result)
@@ -135,6 +138,24 @@ def resume(config: TrainingConfig) -> Trainer:
     return trainer
 
 
+def load_predictor(config: TrainingConfig) -> Predictor:
+    """The model of a finished run, made from its state if an older version kept none."""
+    file = Path(config.out) / MODEL_FILE
+    return Predictor(*load_checkpoint(file if file.exists() else export_model(resume(config)), DTYPES["float32"]))
+
+
+def read_test_samples(data) -> list[Sample]:
+    """The test structures on which rotations and times are measured."""
+    with StoreReader(data) as store:
+        return [store[name] for name in [name for name in store.names if store.split(name) == "test"][:TURNED]]
+
+
+def measure_cost(predictor: Predictor, samples: list[Sample]) -> dict[str, float]:
+    """Parameters of all stages, CPU seconds of a prediction in the mean over the structures."""
+    seconds = [fastest(lambda s=s: predictor.predict([s.structure], [s.overlap]), 3)[0] for s in samples]
+    return {"parameters": sum(p.numel() for p in predictor.network.parameters()), "prediction_seconds": float(np.mean(seconds))}
+
+
 def _alike(before: dict, now: dict) -> bool:
     """Whether two runs were made with the same settings and data; settings that came later had their defaults before."""
     settings = {key: value for key, value in before.items() if key != "data_sha256"} | {"data": "", "out": ""}
@@ -143,57 +164,26 @@ def _alike(before: dict, now: dict) -> bool:
     return kept | {"data_sha256": before["data_sha256"]} == now
 
 
-def pool(structures: dict[str, dict]) -> dict[str, float]:
-    """Figures of all displaced test structures, each with the same weight."""
-    rows = [figures for figures in structures.values() if "primitive cell" not in figures["group"]]
-    if not rows:
-        raise ValueError("the test split holds no displaced structure")
-    figures = {key: float(np.mean([row[key] for row in rows])) for key in MEANS if key in rows[0]}
-    figures |= {key: float(max(row[key] for row in rows)) for key in LARGEST}
-    figures |= {key: float(np.sqrt(np.mean([row[key] ** 2 for row in rows]))) for key in SQUARES}
-    return figures | {"structures": len(rows)}
-
-
 def collect(work: Path) -> dict[str, dict]:
     """The finished runs of a folder, '<variant>-<seed>', in the order of the variants."""
     found = {file.parent.name: json.loads(file.read_text()) for file in work.glob(f"*/{FINISHED}")}
+    for run in found.values():  # older versions wrote down where the run lay
+        run["made_with"] = {key: value for key, value in run["made_with"].items() if key not in LEFT_OUT}
     names = list(ALL)
     return dict(sorted(found.items(), key=lambda item: (names.index(variant_of(item[0])), int(item[0].rsplit("-", 1)[1]))))
-
-
-def variant_of(run_name: str) -> str:
-    """'tracegrad' of 'tracegrad-0'."""
-    return run_name.rsplit("-", 1)[0]
-
-
-def summarize(runs: dict[str, dict]) -> dict:
-    """Mean and standard deviation over the seeds, of every variant that has runs."""
-    summary = {}
-    for name in dict.fromkeys(map(variant_of, runs)):
-        rows = [result for run_name, result in runs.items() if variant_of(run_name) == name]
-        seconds = [row["cpu_seconds"] for row in rows]
-        entry = {"seeds": len(rows), "parameters": rows[0]["parameters"], "cpu_seconds": float(np.mean(seconds))}
-        for group in rows[0]["groups"]:
-            for key in (*MEANS, *LARGEST, *SQUARES):
-                values = [row["groups"][group][key] for row in rows if key in row["groups"][group]]
-                if not values:
-                    continue
-                std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-                entry[f"{group} {key}"] = {"mean": float(np.mean(values)), "std": std}
-        summary[ALL[name].title] = entry
-    return summary
 
 
 def write(options, digest: str):
     """All finished runs of the folder as json."""
     runs = collect(options.work)
     first = next(iter(runs.values()))
-    if len({(row["epochs"], row["training_structures"], row["made_with"]["data_sha256"]) for row in runs.values()}) > 1:
+    epochs = {name: row["epochs"] / ALL[variant_of(name)].lengths for name, row in runs.items()}
+    if len({(epochs[name], row["training_structures"], row["made_with"]["data_sha256"]) for name, row in runs.items()}) > 1:
         raise ValueError(f"{options.work} holds runs of different length or data: choose another --work")
     result = {
         "name": options.config.stem,
         "description": load_config(options.config).card.description,
-        "epochs": first["epochs"],
+        "epochs": int(next(iter(epochs.values()))),
         "training_structures": first["training_structures"],
         "test_structures": first["groups"][POOLED]["structures"],
         "data_sha256": digest,

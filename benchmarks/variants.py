@@ -13,13 +13,15 @@ OFF = {
 @dataclass(frozen=True)
 class Variant:
     """settings: what is changed in the configuration; matched: name of a variant, to no fewer parameters than it has this one is
-    widened; after: name of a variant, on whose trained network of the same seed a second stage of HarmoSE is put."""
+    widened; after: name of a variant, on whose trained network of the same seed a second stage of HarmoSE is put; lengths: times
+    the epochs of the others."""
 
     title: str
     settings: dict
     standardize: bool = False
     matched: str = ""
     after: str = ""
+    lengths: int = 1
 
 
 VARIANTS = {
@@ -44,9 +46,11 @@ ABLATION = {
     "three-blocks": Variant("TraceGrad, three blocks", {"network.n_blocks": 3}),
     "backbone-three-blocks": Variant("backbone, three blocks", OFF | {"network.n_blocks": 3}),
 }
+# A second stage has had both the epochs of its stage 1 and as many of its own: beside it stands stage 1 trained as long.
 SECOND_STAGE = {"network.harmose.n_blocks": 2}
 HARMOSE = {
     "harmose": Variant("HarmoSE: standardized, stage 2", OFF | SECOND_STAGE, standardize=True, after="standardized"),
+    "longer": Variant("standardized, twice the epochs", OFF, standardize=True, lengths=2),
     "harmose-matched": Variant("standardized, parameters of HarmoSE", OFF, standardize=True, matched="harmose"),
     "tracegrad-harmose": Variant(
         "TraceGrad, standardized, stage 2", SECOND_STAGE, standardize=True, after="tracegrad-standardized"

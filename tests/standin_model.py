@@ -39,7 +39,7 @@ class StandInPredictor:
 
     def __init__(self, *, largest_batch: int | None = None, out_of_domain: str | None = None):
         self.card, self.basis = CARD, make_basis()
-        self.device, self.dtype, self.n_spin = "cpu", "float64", 1
+        self.device, self.dtype, self.n_spin, self.equivariance = "cpu", "float64", 1, "exact"
         self.largest_batch, self.out_of_domain = largest_batch, out_of_domain
         self.batches: list[int] = []
 

@@ -5,6 +5,8 @@ import json
 import re
 from pathlib import Path
 
+from model_choice import choice_tables
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 COLUMNS = (
@@ -144,6 +146,33 @@ def overlap_table() -> str:
     return "\n".join(lines)
 
 
+def choice_table() -> str:
+    """Which model when."""
+    return choice_tables([json.loads(path.read_text()) for path in sorted(RESULTS.glob("comparison_*.json"))])
+
+
+def rotations_table() -> str:
+    """What averaging over orientations does for a HarmoSE model, at what cost."""
+    result = json.loads((RESULTS / "rotation_average.json").read_text())
+    lines = ["| prediction | turned: H | at most | turned: bands, at most | H MAE against DFT | time |", "|---|" + "---|" * 5]
+    for row in result["rows"]:
+        turned = row["equivariance"]
+        cells = [f"{turned[key]:.2f}" for key in ("rmse", "max", "band_max")]
+        lines.append(f"| {row['prediction']} | " + " | ".join(cells) + f" | {row['mae_all']:.3f} | {row['cost']:.2g} |")
+    about = f"{result['description'].split(',')[0]}, {result['structures']} test structures in {result['turns']} orientations; meV"
+    return "\n".join([*lines, "", f"{about}; time in units of both stages without averages."])
+
+
+def split_levels_table() -> str:
+    """How far apart touching bands are."""
+    result = json.loads((RESULTS / "split_levels.json").read_text())
+    point = result["point"]
+    lines = [f"| H of | bands apart at {point} | largest residual of {result['group']} |", "|---|---|---|"]
+    for name, figures in (result["ways"] | {"DFT (its grid)": result["label"]}).items():
+        lines.append(f"| {name} | {figures['touching']:.2f} | {figures['residual']:.2f} |")
+    return "\n".join([*lines, "", "meV."])
+
+
 TABLES = {
     "docs/speed.md": {
         "kspace": lambda: gates_table("kspace"),
@@ -153,7 +182,8 @@ TABLES = {
     },
     "README.md": {"models": model_table},
     "docs/training.md": {"ablation": ablation_table},
-    "training/README.md": {"comparison": comparison_tables},
+    "docs/method.md": {"rotations": rotations_table, "split_levels": split_levels_table},
+    "training/README.md": {"comparison": comparison_tables, "choice": choice_table},
 }
 
 

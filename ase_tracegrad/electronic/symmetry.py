@@ -27,7 +27,8 @@ class SymmetryReport:
     group: the space group, or the layer group of a slab; hamiltonian (G,) eV, overlap (G,): residual under each operation;
     hermiticity and time_reversal of H, eV; degeneracies: at each of ``kpts`` (K, 3), how many states the little group
     of k keeps together in each level, from the lowest; splitting (K,): by how much the worst of these levels is split in
-    H, eV; expected_error: of the model that made H, eV, the scale for all this; names: {name: (P, 3)} k-points, for print.
+    H, eV; expected_error: of the model that made H, eV, the scale for all this; for print: names, {name: (P, 3)} k-points, and
+    rotations, how well the model follows those that are no symmetry.
     """
 
     group: SpaceGroup
@@ -40,10 +41,7 @@ class SymmetryReport:
     splitting: np.ndarray
     expected_error: float | None = None
     names: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def with_names(self, names: dict[str, np.ndarray]) -> "SymmetryReport":
-        """The same report, printed with the names {name: (P, 3) equivalent k-points} of k-points."""
-        return replace(self, names=names)
+    rotations: str = ""
 
     def __str__(self) -> str:
         lines = [
@@ -56,6 +54,8 @@ class SymmetryReport:
         ]
         if self.expected_error is not None:
             lines.append(f"{'largest H MAE over the test sets':<34}{1e3 * self.expected_error:>12.2e}")
+        if self.rotations:
+            lines.append(f"{'equivariance of the model':<34}  {self.rotations}")
         lines.append(f"{'levels at':<34}{'split (meV)':>12}  degeneracies by symmetry, from the lowest level")
         for k, split, degeneracies in zip(self.kpts, self.splitting, self.degeneracies, strict=True):
             lines.append(f"{describe_kpt(k, self.names):<34}{1e3 * split:>12.2e}  {' '.join(str(n) for n in degeneracies)}")

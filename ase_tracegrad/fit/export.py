@@ -1,6 +1,7 @@
 """From a finished training run to a model file with its card."""
 
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,13 +13,19 @@ from ..io.store import StoreReader, content_hash
 from ..nn.card import ModelCard
 from ..nn.checkpoint import save_checkpoint
 from ..nn.domain import describe_domain
+from ..nn.predictor import Predictor
+from .equivariance import measure_equivariance
 from .trainer import Trainer
 
 MODEL_FILE = "model.safetensors"
+TURNED = 4  # validation structures on which a second stage's error of equivariance is measured
 
 
 def export_model(trainer: Trainer) -> Path:
-    """Write model.safetensors (the averaged weights) into the run's folder; test errors are added by evaluate."""
+    """Write model.safetensors (the averaged weights) into the run's folder; test errors are added by evaluate.
+
+    The card of a model with a second stage (HarmoSE) says by how much it misses equivariance, on validation structures.
+    """
     config, train = trainer.config, trainer.data["train"]
     with StoreReader(config.data) as store:
         basis, digest = store.basis, content_hash(store)
@@ -43,6 +50,11 @@ def export_model(trainer: Trainer) -> Path:
             "numpy": numpy.__version__,
         },
     )
+    predictor = Predictor(trainer.average, basis, card, device=trainer.device)
+    if predictor.refine:
+        validation = trainer.data["validation"]
+        chosen = [graph.sample for graph in validation.in_order(range(min(TURNED, len(validation))))]
+        card = replace(card, equivariance=measure_equivariance(predictor, chosen))
     path = Path(config.out) / MODEL_FILE
     save_checkpoint(path, trainer.average, basis, card)
     return path

@@ -1,5 +1,6 @@
 """ModelCard: what a model is, what it was made from, how wrong it is and where it may be used."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -11,8 +12,9 @@ class ModelCard:
     """Facts stored in the checkpoint.
 
     elements: atomic numbers; cutoff Angstrom; errors: {test set: {quantity: value in meV}}; label_noise_mev: noise of the
-    reference bands; equivariance: {'rmse', 'max', 'band_max'} in meV of a model that is not exactly equivariant, {} for one
-    that is; domain: limits of the training data (see domain.py); versions: of the programs that made it.
+    reference bands; equivariance: {'rmse', 'max', 'band_max'} in meV of a model that is not exactly equivariant, measured
+    on the validation data when it was trained, or on the test data with its errors; {} for one that is; domain: limits of the
+    training data (see domain.py); versions: of the programs that made it.
     """
 
     name: str
@@ -35,6 +37,11 @@ class ModelCard:
         """The card in one line."""
         return f"{self.name}: {self.description} [{self.xc}, {self.basis}, {self.code}]"
 
+    @property
+    def rotations(self) -> str:
+        """What turning a structure changes, in words; '' for an exactly equivariant model."""
+        return describe_rotations(self.equivariance)
+
     def __str__(self) -> str:
         from ..symbols import symbol_of
 
@@ -47,9 +54,7 @@ class ModelCard:
             ("training data", self.training_set),
             ("label noise", f"{self.label_noise_mev:g} meV in the bands"),
         ]
-        if self.equivariance:
-            rmse, largest, bands = (f"{self.equivariance[key]:.2g}" for key in ("rmse", "max", "band_max"))
-            rows.append(("equivariance", f"turning the structure changes H by {rmse} meV (max {largest}), bands by up to {bands}"))
+        rows.append(("equivariance", self.rotations))
         lines = [f"{name:>14}  {value}" for name, value in rows if value]
         if self.errors:
             lines.append(f"{'test errors':>14}  {'set':<28}{'H MAE':>9}{'bands RMSE':>12}{'max':>9}   (meV)")
@@ -72,6 +77,15 @@ class ModelCard:
     def to_json(self) -> dict[str, Any]:
         """Plain data for the checkpoint header."""
         return asdict(self)
+
+
+def describe_rotations(equivariance: Mapping[str, float]) -> str:
+    """What a measured error of equivariance says, '' for none; meV."""
+    if not equivariance:
+        return ""
+    rmse, largest = (f"{equivariance[key]:.2g}" for key in ("rmse", "max"))
+    bands = f", bands by up to {equivariance['band_max']:.2g}" if "band_max" in equivariance else ""
+    return f"turning the structure changes H by {rmse} meV (max {largest}){bands}"
 
 
 def _cell(figures: dict[str, float], key: str) -> str:

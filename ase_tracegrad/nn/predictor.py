@@ -62,6 +62,14 @@ class Predictor:
             other.n_rotations = n_rotations
         return other
 
+    @property
+    def equivariance(self) -> str:
+        """How exactly the H of a turned structure is the turned H, in words."""
+        if not self.refine:
+            return "exact"
+        measured = self.card.rotations or "not measured: tracegrad evaluate --write-card does"
+        return measured + (f"; less here, the mean over {self.n_rotations} orientations" if self.n_rotations else "")
+
     def graph(self, structure: Structure) -> NeighborGraph:
         """The pairs the model predicts blocks for; refuses unknown elements and atoms on top of each other."""
         unknown = sorted(set(structure.numbers.tolist()) - set(self.network.elements))

@@ -69,6 +69,7 @@ def test_runs_are_kept_and_summarised(comparison, command, tmp_path, monkeypatch
     assert figures["test"]["mae_all"] == figures["displaced"]["mae_all"]
     assert figures["test"]["band_rmse"] == pytest.approx(figures["displaced"]["band_rmse"])
     assert "TraceGrad" in capsys.readouterr().out
+    assert first["summary"]["backbone"]["prediction_seconds"] > 0
 
     monkeypatch.setattr(comparison, "Trainer", lambda *_: pytest.fail("a finished run is repeated"))
     assert command("--variants", "tracegrad")["runs"] == first["runs"]
@@ -81,22 +82,25 @@ def test_runs_of_an_older_version_stay(command, tmp_path):
     first = command("--variants", "backbone")
     file = tmp_path / "work" / "backbone-0" / "result.json"
     result = json.loads(file.read_text())
-    del result["made_with"]["network"]["harmose"], result["made_with"]["refine"]
+    del result["made_with"]["network"]["harmose"], result["made_with"]["refine"], result["prediction_seconds"]
     file.write_text(json.dumps(result))
-    assert command("--variants", "backbone")["runs"]["backbone-0"]["groups"] == first["runs"]["backbone-0"]["groups"]
+    again = command("--variants", "backbone")["runs"]["backbone-0"]
+    assert again["groups"] == first["runs"]["backbone-0"]["groups"]
+    assert again["prediction_seconds"] > 0  # measured later
 
 
-def test_mean_and_spread_over_seeds(comparison):
-    figures = dict.fromkeys((*comparison.MEANS, *comparison.LARGEST, *comparison.SQUARES), 1.0)
+def test_mean_and_spread_over_seeds(load_benchmark):
+    summary = load_benchmark("summary")
+    figures = dict.fromkeys((*summary.MEANS, *summary.LARGEST, *summary.SQUARES), 1.0)
     runs = {
         f"tracegrad-{seed}": {"parameters": 5, "cpu_seconds": 2.0, "groups": {"test": figures | {"mae_all": mae, "structures": 1}}}
         for seed, mae in ((0, 2.0), (1, 4.0))
     }
-    ((title, entry),) = comparison.summarize(runs).items()
+    ((title, entry),) = summary.summarize(runs).items()
     assert (title, entry["seeds"]) == ("TraceGrad", 2)
     assert entry["test mae_all"] == {"mean": 3.0, "std": pytest.approx(2**0.5)}
     assert "test structures" not in entry
-    assert comparison.summarize({"tracegrad-0": runs["tracegrad-0"]})["TraceGrad"]["test mae_all"]["std"] is None
+    assert summary.summarize({"tracegrad-0": runs["tracegrad-0"]})["TraceGrad"]["test mae_all"]["std"] is None
 
 
 def test_what_the_variants_are(comparison, config, tmp_path):
@@ -129,6 +133,8 @@ def test_a_second_stage_begins_from_the_run_of_the_same_seed(command, tmp_path):
     assert list(first["runs"]) == ["standardized-3", "harmose-3"]
     assert first["runs"]["harmose-3"]["equivariance"]["max"] > 0
     assert first["runs"]["standardized-3"]["equivariance"] == {}
+    more = first["runs"]["harmose-3"]["parameters"] - first["runs"]["standardized-3"]["parameters"]
+    assert more > 0  # both stages count
     model = tmp_path / "work" / "standardized-3" / "model.safetensors"
     before = model.read_bytes()
     model.unlink()
@@ -154,6 +160,16 @@ def test_matched_parameters(comparison, config, graphene_store, backbone):
     matched = comparison.match_parameters(without, with_blocks, comparison.load_config(config).data)
     assert count(without) < count(with_blocks) <= count(matched) < 1.3 * count(with_blocks)
     assert matched.tracegrad == without.tracegrad
+
+
+def test_stage_one_trained_as_long_as_both(comparison, config, command):
+    options = comparison.parse([str(config), "--epochs", "20"])
+    longer, plain = (comparison.make_config(config, name, 0, options) for name in ("longer", "standardized"))
+    assert (longer.schedule.epochs, plain.schedule.epochs) == (40, 20)
+    assert replace(longer, out="", card=plain.card, validate_every=2, schedule=plain.schedule) == replace(plain, out="")
+    result = command("--variants", "longer", "standardized")
+    assert result["epochs"] == 1
+    assert {name: row["epochs"] for name, row in result["runs"].items()} == {"standardized-0": 1, "longer-0": 2}
 
 
 def test_runs_of_different_length_do_not_mix(command):

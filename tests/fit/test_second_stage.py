@@ -49,6 +49,9 @@ def test_both_stages(store, tmp_path):
     assert set(both) - set(first) == {name for name in both if name.startswith("refiner.")} != set()
     assert all(torch.equal(both[name], tensor) for name, tensor in first.items())
     assert both["refiner.head.weight"].abs().max() > 0
+    cards = [load_checkpoint(file, torch.float32)[2] for file in (tmp_path / "stage-1" / "model.safetensors", path)]
+    assert cards[0].equivariance == {}
+    assert cards[1].equivariance["max"] > 0
 
 
 def test_the_unit_is_what_stage_one_left(store, tmp_path):

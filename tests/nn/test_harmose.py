@@ -8,16 +8,18 @@ import torch
 
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.electronic.symmetry import time_reversal_residual
+from ase_tracegrad.nn.backbones import build_network
 from ase_tracegrad.nn.batch import make_batch
-from ase_tracegrad.nn.config import ConfigError, HarmoSEConfig
+from ase_tracegrad.nn.config import ConfigError, DeepHE3Config, HarmoSEConfig, NetworkConfig, QHNetConfig
 from ase_tracegrad.nn.harmose import attend
 from ase_tracegrad.nn.predictor import Predictor
 from ase_tracegrad.nn.rotated import forward_rotated, random_rotation, turn_blocks
 from ase_tracegrad.structure import Structure
-from tests.nn.synthetic import make_predictor
+from tests.nn.synthetic import SHELLS, make_basis, make_card, make_predictor
 
 NO_CELL = (np.zeros((3, 3)), [False, False, False])
 ROTATION = random_rotation(np.random.default_rng(4))
+QHNET = {"hidden": 5, "lmax": 2, "bottleneck": 3, "n_layers": 2, "n_pair_layers": 1, "n_radial": 8, "message_hidden": 6}
 SPINOR_IRREPS = "6x0e+2x0o+4x1o+3x1e+3x2e+2x2o+2x3o+2x3e+2x4e+1x4o+1x5e"
 
 
@@ -25,15 +27,35 @@ def make_refined(elements=(1, 6), *, awake: bool = True, **changes) -> Predictor
     settings = {"n_blocks": 2, "width": 12, "heads": 3, "harmonics_lmax": 3, "n_radial": 8}
     sees = changes.pop("sees", "both")
     predictor = make_predictor(elements, harmose=HarmoSEConfig(**settings, sees=sees), **changes)
-    if awake:
-        torch.manual_seed(2)
-        torch.nn.init.normal_(predictor.network.refiner.head.weight, std=0.3)
+    return wake(predictor) if awake else predictor
+
+
+def wake(predictor: Predictor) -> Predictor:
+    """A new second stage adds nothing; this one does."""
+    torch.manual_seed(2)
+    torch.nn.init.normal_(predictor.network.refiner.head.weight, std=0.3)
     return predictor
 
 
-@pytest.fixture(scope="module", params=["features", "hamiltonian", "both"])
+def make_on_backbone(backbone: str) -> Predictor:
+    small = {"hidden": "6x0e+4x1o+2x1e+3x2e", "n_blocks": 1, "embedding": 6, "n_radial": 8, "radial_cutoff": 4.0}
+    layers = {"deeph-e3": {"deeph_e3": DeepHE3Config(**small)}, "qhnet": {"qhnet": QHNetConfig(**QHNET), "message_cutoff": 3.0}}[
+        backbone
+    ]
+    second = HarmoSEConfig(n_blocks=1, width=12, heads=3, harmonics_lmax=3, n_radial=8)
+    basis = make_basis((1, 6))
+    torch.manual_seed(1)
+    config = NetworkConfig(backbone=backbone, cutoff=4.0, cutoff_width=0.5, harmose=second, **layers)
+    network = build_network(config, basis, [1, 6]).double()
+    return wake(Predictor(network, basis, make_card(network, basis)))
+
+
+@pytest.fixture(scope="module", params=["features", "hamiltonian", "both", "spinors"])
 def refined(request) -> Predictor:
-    return make_refined((1, 6, 22, 58), sees=request.param)
+    """Four elements of unequal shells."""
+    if request.param == "spinors":
+        return make_refined(tuple(SHELLS), spinor=True, node_last=SPINOR_IRREPS, edge_last=SPINOR_IRREPS)
+    return make_refined(tuple(SHELLS), sees=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +109,42 @@ def test_a_turned_batch_is_the_batch_of_a_turned_crystal(light, hydrocarbon):
     assert (found - expected).abs().max() < 1e-10
 
 
+@pytest.mark.parametrize("backbone", ["deeph-e3", "qhnet"])
+def test_on_the_other_backbones(backbone, hydrocarbon):
+    """On-site pairs stand among the pairs there: what is seen of them must still be theirs."""
+    predictor = make_on_backbone(backbone)
+    molecule = Structure([6, 1, 1], [[0, 0, 0], [0, 0, 1.1], [1.0, 0, 0.2]], *NO_CELL)
+    exact = predictor.with_options(refine=False)
+    assert difference(exact.predict([hydrocarbon])[0], exact.predict([hydrocarbon], rotation=ROTATION)[0]) < 1e-10
+    refined = predictor.predict([molecule, hydrocarbon])
+    for together, structure in zip(refined, (molecule, hydrocarbon), strict=True):
+        assert together.hermiticity_residual() < 1e-13
+        assert difference(together, predictor.predict([structure])[0]) < 1e-11
+        assert difference(together, exact.predict([structure])[0]) > 1e-3
+    moved = replace(hydrocarbon, positions=hydrocarbon.positions + np.array([11.3, -4.2, 0.7]))
+    assert difference(*predictor.predict([hydrocarbon, moved])) < 1e-11
+
+
+def test_memory_is_linear_in_the_pairs(light, hydrocarbon):
+    """What the second stage keeps for the derivatives, in supercells: no matrix of atoms or of pairs."""
+
+    def count_kept(batch, refine: bool) -> int:
+        counted = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: counted.append(x.numel()) or x, lambda x: x):
+            light.network(batch, refine=refine)
+        return sum(counted)
+
+    kept, pairs = [], []
+    for n in (1, 2, 4):
+        positions = (hydrocarbon.positions[None] + np.arange(n)[:, None, None] * hydrocarbon.cell[0]).reshape(-1, 3)
+        supercell = Structure(np.tile(hydrocarbon.numbers, n), positions, hydrocarbon.cell * [[n], [1], [1]], hydrocarbon.pbc)
+        batch = batch_of(light, supercell)
+        kept.append(count_kept(batch, True) - count_kept(batch, False))
+        pairs.append(batch.n_pairs)
+    assert pairs == [pairs[0], 2 * pairs[0], 4 * pairs[0]]
+    assert kept[2] - kept[1] == 2 * (kept[1] - kept[0]) > 0
+
+
 def test_hermitian(refined, crystal):
     assert refined.predict([crystal])[0].hermiticity_residual() < 1e-13
 
@@ -108,7 +166,7 @@ def test_permutation_of_atoms(refined, crystal):
     permuted = replace(crystal, numbers=crystal.numbers[order], positions=crystal.positions[order])
     before, after = refined.predict([crystal, permuted])
     expected = {(int(new_of[i]), int(new_of[j]), r): b for (i, j, r), b in before.items()}
-    assert difference(after, BlockMatrix.from_blocks(after.layout, expected)) < 1e-11
+    assert difference(after, BlockMatrix.from_blocks(after.layout, expected, after.spin)) < 1e-11
 
 
 def test_batch_equals_single(refined, crystal, hydrocarbon):
