@@ -20,7 +20,8 @@ from .io.qh9 import pyscf_gather, pyscf_matrix
 from .io.sample import Sample
 from .labels.pyscf import OpenShellError, read_shells
 from .structure import Structure
-from .symbols import number_of, symbol_of
+from .symbols import is_symbol, number_of, symbol_of
+from .units import HARTREE
 from .warn import warn_caller
 
 SAME_RADIAL = 1e-4  # of the largest value; tables of one basis from two programs differ by their printed digits
@@ -67,6 +68,9 @@ class Calculation:
     def structure(self) -> Structure:
         """Atoms in the order of PySCF; Angstrom."""
         molecule = self.molecule
+        for i, symbol in enumerate(molecule.elements):
+            if not is_symbol(symbol):
+                raise ValueError(f"atom {i} is {symbol!r}: a model knows atoms only, no ghost atoms and point charges")
         numbers = [number_of(symbol) for symbol in molecule.elements]
         cell, pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
         if self.periodic:
@@ -94,14 +98,14 @@ class Calculation:
             if expected.valence is not None and charge != expected.valence:
                 raise BasisMismatchError(
                     f"{name} has the nuclear charge {charge} in the PySCF calculation, the Hamiltonian counts {expected.valence:g} "
-                    "electrons: effective core potentials (ecp, pseudo) and ghost atoms must be those of the labels"
+                    "electrons: effective core potentials (ecp, pseudo) must be those of the labels"
                 )
 
     def density(self, hamiltonian: BlockMatrix) -> np.ndarray:
         """The density matrix of H(R), which is in eV, with PySCF's own overlap; see ``hamiltonian_density``."""
         if self.periodic:
             return self._crystal_density(hamiltonian)
-        energies, orbitals = eigh(pyscf_matrix(hamiltonian), self.molecule.intor_symmetric("int1e_ovlp"))
+        _, orbitals = eigh(pyscf_matrix(hamiltonian), self.molecule.intor_symmetric("int1e_ovlp"))
         occupied = orbitals[:, : self.molecule.nelectron // 2]
         return 2 * occupied @ occupied.T
 
@@ -109,10 +113,8 @@ class Calculation:
         gather = pyscf_gather(hamiltonian.layout)
         back = np.argsort(gather)
         kpts = self.molecule.get_scaled_kpts(self.source.kpts)
-        solved = [
-            eigh(h[np.ix_(back, back)], s) for h, s in zip(hamiltonian.bloch(kpts), self.source.get_ovlp(), strict=True)
-        ]
-        energies, orbitals = [e for e, _ in solved], [c for _, c in solved]
+        solved = [eigh(h[np.ix_(back, back)], s) for h, s in zip(hamiltonian.bloch(kpts), self.source.get_ovlp(), strict=True)]
+        energies, orbitals = np.array([e for e, _ in solved]) / HARTREE, np.array([c for _, c in solved])
         # PySCF's own count, so that its smearing and its choice among the k-points are obeyed.
         occupations = self.source.get_occ(energies, orbitals)
         return np.array([(c * f) @ c.conj().T for c, f in zip(orbitals, occupations, strict=True)])
@@ -157,7 +159,9 @@ def hamiltonian_density(calculation, sample: Sample) -> np.ndarray:
     read = Calculation(calculation)
     known, found = sample.structure, read.structure
     if not np.array_equal(known.numbers, found.numbers) or np.abs(known.positions - found.positions).max() > 1e-4:
-        raise ValueError("the Hamiltonian belongs to other atoms, or to other positions or another order, than the PySCF calculation")
+        raise ValueError(
+            "the Hamiltonian belongs to other atoms, or to other positions or another order, than the PySCF calculation"
+        )
     read.check_basis(sample.basis)
     return read.density(sample.hamiltonian)
 
