@@ -156,8 +156,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     def _check_property(self, name: str):
         if name in self.implemented_properties or name in ELECTRONIC:
             return
-        missing = "pass potential=<ASE calculator>, or energy='density' for a molecule"
-        hint = missing if self.potential is None else "nor does its potential"
+        hint = "see the options potential and energy, which provide some" if self.potential is None else "nor does its potential"
         raise PropertyNotImplementedError(f"{name}: TraceGrad predicts a Hamiltonian and has no {name}; {hint}")
 
     def _calculate_bands(self):
@@ -189,15 +188,14 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         raise InputError("no structure yet: attach the calculator (atoms.calc = calc) or pass atoms")
 
     def get_potential_energy(self, atoms=None, force_consistent: bool = False) -> float:
-        """The energy of ``potential`` or ``energy`` in eV; without one, a warning (once) and nan: a Hamiltonian is not an energy."""
+        """Of ``potential`` or ``energy``, in eV; without one, a warning (once) and nan: a Hamiltonian is not an energy."""
         if self.potential is not None:
             return super().get_potential_energy(atoms, force_consistent)
         self.calculate(atoms)
         if not self._energy_warning_given:
             self._energy_warning_given = True
             warn_caller(
-                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (potential=<ASE calculator>, or energy='density' "
-                "for a molecule, give one)",
+                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (see the options potential and energy)",
                 UserWarning,
             )
         return math.nan

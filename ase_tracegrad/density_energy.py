@@ -1,17 +1,17 @@
 """Energy and forces of a predicted density: PySCF evaluates the functional and its gradient once, without self-consistency.
 
-The energy E[D] of a closed-shell density lies above that of the SCF by an amount of second order in the error of D (for Hartree-Fock
-always, for functionals near the minimum). PySCF's formula of the forces assumes a stationary E: for another D it leaves out how D
-follows the atoms, so its error is of first order. That term is the derivative of the model's H, contracted with how E answers to it,
-and is added here; the forces are then the derivative of E[D(R)], and their error is of second order too.
+The energy E[D] of a closed-shell density lies above that of the SCF by an amount of second order in the error of D. PySCF's
+forces assume that E is stationary: for another D they leave out how D follows the atoms, and their error is of first order. That
+term is the derivative of the model's H, contracted with how E answers to it. It is added here; the forces are then the derivative
+of E[D(R)], and their error is of second order too.
 
-Measured on H2O and HCN with errors of 60 to 500 microhartree in H (a share of the 'minao' Fock matrix, or random numbers), force MAE in
-meV/Angstrom, of PySCF's formula with the energy-weighted density W
+Measured on H2O and HCN, H off by 60 to 500 microhartree (a share of the 'minao' Fock matrix, or random numbers): MAE of the
+forces in meV/Angstrom, by PySCF's formula with the energy-weighted density W
     of the orbital energies of H            3 to 40
     = D F D / 2, F that of D                3 to 30   (what is left when the term is left out)
     and D after one diagonalisation of F    1 to 46
-    = (S^-1 F D + D F S^-1) / 2            10 to 150
-    = D F D / 2 and the term added      0.008 to 1.2  (this module)
+    = (S^-1 F D + D F S^-1) / 2             9 to 150
+    = D F D / 2 and the term added       0.008 to 1.2 (this module)
 """
 
 import warnings
@@ -84,11 +84,12 @@ def evaluate_density(calculation, density: np.ndarray) -> EvaluatedDensity:
     overlap = calculation.get_ovlp()
     occupations, orbitals = eigh(overlap @ density @ overlap, overlap)
     pairs = read.molecule.nelectron // 2
-    expected = np.where(np.arange(len(occupations)) < len(occupations) - pairs, 0.0, 2.0)
-    if np.abs(occupations - expected).max() > IDEMPOTENT:
+    closed = np.where(np.arange(len(occupations)) < len(occupations) - pairs, 0.0, 2.0)
+    deviation = np.abs(occupations - closed).max()
+    if deviation > IDEMPOTENT:
         raise ValueError(
-            f"expected the density of {pairs} doubly occupied orbitals, found occupations up to {np.abs(occupations - expected).max():.1e} "
-            "from that: densities of initial guesses are superpositions of atoms; use initial_density or hamiltonian_density"
+            f"expected the density of {pairs} doubly occupied orbitals, found occupations off by {deviation:.1e}: "
+            "densities of initial guesses are superpositions of atoms; use initial_density or hamiltonian_density"
         )
     potential = calculation.get_veff(read.molecule, density)
     fock = calculation.get_fock(dm=density, vhf=potential)
@@ -134,7 +135,7 @@ def predicted_forces(predictor, sample: Sample, evaluated: EvaluatedDensity) -> 
 def response_gradient(predictor, sample: Sample, evaluated: EvaluatedDensity) -> np.ndarray:
     """(N, 3) eV/Angstrom: how E[D] changes because D follows H of the model when atoms move.
 
-    First-order perturbation of H C = S C e gives the occupied-virtual part of dD; with F = F[D] in the basis of the model's orbitals,
+    First-order perturbation of H C = S C e gives the occupied-virtual part of dD; with F = F[D] between the model's orbitals,
     dE = 4 sum_ia F_ia (c_i dH c_a - e_i c_i dS c_a) / (e_i - e_a). dH and dS are central differences: 6 N predictions.
     """
     energies, orbitals = eigh(pyscf_matrix(sample.hamiltonian), evaluated.calculation.get_ovlp())

@@ -8,6 +8,7 @@ Molecules (RKS, RHF) and crystals (KRKS, KRHF) of closed shells, in the basis th
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -34,12 +35,13 @@ class BasisMismatchError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Calculation:
-    """What is read from a pyscf.gto.Mole, a pyscf.pbc.gto.Cell or a mean-field object; raises OpenShellError, ValueError, TypeError.
+    """What is read from a pyscf.gto.Mole, a pyscf.pbc.gto.Cell or a mean-field object.
 
-    source: as the user gave it. The matrices of a molecule are (n, n), those of a crystal (K, n, n).
+    source: as the user gave it; OpenShellError, ValueError, TypeError for what has no closed-shell density. The matrices of a
+    molecule are (n, n), those of a crystal (K, n, n).
     """
 
-    source: object
+    source: Any
 
     def __post_init__(self):
         if not hasattr(self.molecule, "nelectron"):
@@ -71,7 +73,7 @@ class Calculation:
         for i, symbol in enumerate(molecule.elements):
             if not is_symbol(symbol):
                 raise ValueError(f"atom {i} is {symbol!r}: a model knows atoms only, no ghost atoms and point charges")
-        numbers = [number_of(symbol) for symbol in molecule.elements]
+        numbers = np.array([number_of(symbol) for symbol in molecule.elements])
         cell, pbc = np.zeros((3, 3)), np.zeros(3, dtype=bool)
         if self.periodic:
             cell, pbc = molecule.lattice_vectors() * PYSCF_BOHR, np.arange(3) < molecule.dimension
@@ -84,7 +86,7 @@ class Calculation:
             found = tuple(shell.l for shell in shells)
             if found != expected.angular_momenta:
                 raise BasisMismatchError(
-                    f"{name} has shells of l = {list(found)} in the PySCF calculation, the Hamiltonian {list(expected.angular_momenta)}: "
+                    f"{name} has shells of l = {list(found)} in PySCF, {list(expected.angular_momenta)} in the Hamiltonian: "
                     f"use the basis {basis.name!r} of {basis.code}, which it was made with"
                 )
             for shell, known in zip(shells, expected.shells, strict=True):
@@ -124,9 +126,10 @@ def initial_density(calculation, model, *, device=None) -> np.ndarray:
     """The density matrix of a model's Hamiltonian, for ``mf.kernel(dm0=...)``.
 
     calculation: a pyscf.gto.Mole, or a restricted mean-field object of a molecule or a crystal (KRKS, KRHF); model: name of an
-    embedded model, path or Predictor; device: for loading it. Returns (n, n), of a crystal (K, n, n), in PySCF's order. The number of
-    electrons is that of the calculation. Raises OpenShellError, BasisMismatchError, UnsupportedStructureError, TypeError, ValueError.
-    FunctionalWarning where the functional is not the model's; OutOfDomainWarning for a charge, of which a model knows nothing.
+    embedded model, path or Predictor; device: for loading it. Returns (n, n), of a crystal (K, n, n), in PySCF's order. The
+    number of electrons is that of the calculation.
+    Raises OpenShellError, BasisMismatchError, UnsupportedStructureError, TypeError, ValueError. FunctionalWarning where the
+    functional is not the model's; OutOfDomainWarning for a charge, of which a model knows nothing.
     """
     return initial_sample(calculation, model, device=device)[1]
 
@@ -142,8 +145,8 @@ def initial_sample(calculation, model, *, device=None) -> tuple[Sample, np.ndarr
         warn_of_functional(read.source, predictor.basis.xc)
     if read.molecule.charge:
         warn_caller(
-            f"the molecule has the charge {read.molecule.charge:+d}, of which the model knows nothing: its Hamiltonian is that of the "
-            "neutral molecule, filled with the electrons of the ion",
+            f"the molecule has the charge {read.molecule.charge:+d}, of which the model knows nothing: its Hamiltonian of the "
+            "neutral molecule is filled with the electrons of the ion",
             OutOfDomainWarning,
         )
     sample = predict_one(predictor, read.structure)

@@ -16,8 +16,11 @@ from ase_tracegrad.units import HARTREE
 from tests.molecule_model import HueckelMolecules
 
 scf = pytest.importorskip("pyscf.scf", reason="PySCF is not installed")
-# Hartree-Fock has no grid, whose own derivative PySCF leaves out.
-pytestmark = pytest.mark.filterwarnings("ignore:the calculation uses the functional 'HF'")
+pytestmark = [
+    # Hartree-Fock has no grid, whose own derivative PySCF leaves out.
+    pytest.mark.filterwarnings("ignore:the calculation uses the functional 'HF'"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # PySCF leaves its temporary file to the garbage collector
+]
 
 
 def make_water():
@@ -130,5 +133,5 @@ def test_what_the_option_refuses():
     with pytest.raises(OpenShellError, match="radicals"):
         radical.get_potential_energy()
     without = TraceGradCalculator(HueckelMolecules())
-    with pytest.warns(UserWarning, match="energy='density' for a molecule"):
+    with pytest.warns(UserWarning, match="options potential and energy"):
         assert np.isnan(without.get_potential_energy(make_water()))

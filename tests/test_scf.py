@@ -1,4 +1,4 @@
-"""Densities as the start of a PySCF calculation: true Hamiltonians converge at once, molecule or crystal; what does not fit is refused."""
+"""Densities as the start of a PySCF calculation: true Hamiltonians converge at once; what does not fit is refused."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,14 @@ from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.io.def2_svp import atom_of_shells
 from ase_tracegrad.io.qh9 import pyscf_gather
 from ase_tracegrad.io.sample import Sample
-from ase_tracegrad.labels.pyscf import OpenShellError, build_molecule, compute_molecule_labels, prepare_scf, read_shells
-from ase_tracegrad.labels.pyscf import QH9_SETTINGS as SETTINGS
+from ase_tracegrad.labels.pyscf import (
+    QH9_SETTINGS,
+    OpenShellError,
+    build_molecule,
+    compute_molecule_labels,
+    prepare_scf,
+    read_shells,
+)
 from ase_tracegrad.nn.domain import UnsupportedStructureError
 from ase_tracegrad.scf import BasisMismatchError, Calculation, FunctionalWarning, hamiltonian_density, initial_density
 from ase_tracegrad.units import HARTREE
@@ -31,7 +37,7 @@ def make_molecule(atom=WATER, basis="def2-svp", **settings):
 
 
 def make_scf(atoms=None):
-    return prepare_scf(build_molecule(molecule("H2O") if atoms is None else atoms, 0, "def2-SVP"), SETTINGS)
+    return prepare_scf(build_molecule(molecule("H2O") if atoms is None else atoms, 0, "def2-SVP"), QH9_SETTINGS)
 
 
 def test_the_true_hamiltonian_converges_at_once(water):
@@ -103,7 +109,7 @@ def test_effective_core_potentials_are_refused():
 
 
 def test_unsuitable_objects():
-    with pytest.raises(TypeError, match="expected a restricted closed-shell calculation.*found UKS"):
+    with pytest.raises(TypeError, match=r"expected a restricted closed-shell calculation.*found UKS"):
         initial_density(make_molecule().UKS(), HueckelMolecules())
     with pytest.raises(TypeError, match="found Atoms"):
         initial_density(molecule("H2O"), HueckelMolecules())
