@@ -112,6 +112,7 @@ def water_files(tmp_path_factory) -> tuple[str, str]:
     return str(folder / "water.xyz"), str(folder / "baseline.safetensors")
 
 
+@pytest.mark.filterwarnings("ignore:remove_linear_dep_ is deprecated")  # PySCF's guess 'atom' calls it
 def test_scf_start(run_example, water_files, capsys):
     water, model = water_files
     found = run_example("scf_start", water, "--model", model)
