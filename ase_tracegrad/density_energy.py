@@ -129,7 +129,7 @@ def predicted_forces(predictor, sample: Sample, evaluated: EvaluatedDensity) -> 
     Without the response of D for a 'delta' model: its 6 N predictions would be 6 N Fock matrices, more than the SCF they replace.
     """
     forces = -evaluated.stationary_gradient * HARTREE / PYSCF_BOHR
-    return forces if getattr(predictor, "reference", "none") != "none" else forces - response_gradient(predictor, sample, evaluated)
+    return forces if predictor.reference != "none" else forces - response_gradient(predictor, sample, evaluated)
 
 
 def response_gradient(predictor, sample: Sample, evaluated: EvaluatedDensity) -> np.ndarray:

@@ -17,9 +17,9 @@ from tests.molecule_model import HueckelMolecules
 
 scf = pytest.importorskip("pyscf.scf", reason="PySCF is not installed")
 pytestmark = [
+    pytest.mark.usefixtures("tidy_pyscf"),
     # Hartree-Fock has no grid, whose own derivative PySCF leaves out.
     pytest.mark.filterwarnings("ignore:the calculation uses the functional 'HF'"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # PySCF leaves its temporary file to the garbage collector
 ]
 
 
@@ -34,7 +34,7 @@ def hartree_fock(atoms):
 
 
 @pytest.fixture(scope="module")
-def converged():
+def converged(tidy_pyscf):
     calculation = hartree_fock(make_water())
     calculation.conv_tol = 1e-11
     calculation.kernel()

@@ -103,9 +103,8 @@ def test_dft_bands(run_example, capsys, graphene_store, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def water_files(tmp_path_factory) -> tuple[str, str]:
+def water_files(tmp_path_factory, tidy_pyscf) -> tuple[str, str]:
     """A water in a file, and a model file that knows hydrogen and oxygen; the embedded one may not be built yet."""
-    pytest.importorskip("pyscf", reason="PySCF is not installed")
     folder = tmp_path_factory.mktemp("waters")
     write_baseline_model(folder / "baseline.safetensors", label_waters(folder))
     molecule("H2O").write(folder / "water.xyz")

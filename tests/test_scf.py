@@ -24,11 +24,12 @@ from ase_tracegrad.units import HARTREE
 from tests.molecule_model import HueckelMolecules
 
 gto = pytest.importorskip("pyscf.gto", reason="PySCF is not installed")
+pytestmark = pytest.mark.usefixtures("tidy_pyscf")
 WATER = "O 0 0 0.12; H 0 0.76 -0.48; H 0.1 -0.76 -0.48"
 
 
 @pytest.fixture(scope="module")
-def water():
+def water(tidy_pyscf):
     return compute_molecule_labels(molecule("H2O"))
 
 
@@ -128,7 +129,6 @@ def make_chain():
         verbose=0,
     )
     calculation = dft.KRKS(cell, cell.make_kpts([1, 1, 3]), xc="lda,vwn")
-    calculation.chkfile = None
     return calculation
 
 

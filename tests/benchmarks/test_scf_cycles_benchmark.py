@@ -9,8 +9,7 @@ from ase_tracegrad.io.store import StoreReader
 from tests.molecule_model import label_waters, write_baseline_model
 
 
-def test_water(load_benchmark, tmp_path, monkeypatch):
-    pytest.importorskip("pyscf", reason="PySCF is not installed")
+def test_water(load_benchmark, tmp_path, monkeypatch, tidy_pyscf):
     benchmark = load_benchmark("scf_cycles")
     data, model = label_waters(tmp_path), tmp_path / "baseline.safetensors"
     write_baseline_model(model, data)
