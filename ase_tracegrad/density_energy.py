@@ -171,8 +171,8 @@ def displace(structure: Structure) -> Iterator[Structure]:
 class DensityPotential(Calculator):
     """Energy and forces of the density that a calculator's model predicts: TraceGradCalculator(energy='density').
 
-    source: the TraceGradCalculator. Neutral closed-shell molecules; PySCF with the basis and functional of the model's labels.
-    ``info`` of the last structure: what the energy is, and the estimate of how far it lies above the self-consistent one.
+    source: the TraceGradCalculator. Closed-shell molecules; PySCF with the basis and functional of the model's labels.
+    ``info`` of the last structure: what the energy is, and the estimate of how far it lies above the self-consistent one, eV.
     Raises LabelError (PyscfNotFoundError, OpenShellError), BasisMismatchError.
     """
 
@@ -191,7 +191,7 @@ class DensityPotential(Calculator):
         sample, basis = self.source.sample(self.atoms), self.source.predictor.basis
         if system_changes or self._evaluated is None:
             settings = PyscfSettings(xc=basis.xc, basis=basis.name)
-            calculation = prepare_scf(build_molecule(self.atoms, 0, settings.basis), settings)
+            calculation = prepare_scf(build_molecule(self.atoms, charge_of(sample), settings.basis), settings)
             self._evaluated = evaluate_density(calculation, hamiltonian_density(calculation, sample))
         evaluated = self._evaluated
         energy = evaluated.energy * HARTREE
@@ -204,8 +204,25 @@ class DensityPotential(Calculator):
         if "forces" in properties:
             self.results["forces"] = predicted_forces(self.source.predictor, sample, evaluated)
 
+    def __getstate__(self) -> dict:
+        """Everything but PySCF's object; it is made again when forces are asked for."""
+        return self.__dict__ | {"_evaluated": None}
+
+    def check_state(self, atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation, the charge that the source was told included."""
+        changes = super().check_state(atoms, tol)
+        known = self._evaluated
+        if known is not None and charge_of(self.source.sample(atoms)) != known.calculation.mol.charge:
+            return [*changes, "charge"]
+        return changes
+
     def __repr__(self) -> str:
         return f"DensityPotential(model={self.source.predictor.card.name!r}): functional of the predicted density, no SCF"
+
+
+def charge_of(sample: Sample) -> int:
+    """Charge of a molecule in units of e, neutral unless its info says otherwise."""
+    return round(sample.info.get("charge", 0))
 
 
 def choose_potential(potential, energy: str | None, source):

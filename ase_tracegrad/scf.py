@@ -197,7 +197,9 @@ def check_restricted(calculation):
 
 
 def check_closed_shell(molecule):
-    """OpenShellError for unpaired electrons, ValueError for Cartesian d functions."""
+    """OpenShellError for unpaired electrons, ValueError for none at all and for Cartesian d functions."""
+    if molecule.nelectron < 1:
+        raise ValueError("the molecule has no electrons; check its charge")
     if molecule.spin or molecule.nelectron % 2:
         raise OpenShellError(
             f"the molecule has {molecule.nelectron} electrons and spin {molecule.spin}: radicals and other open shells have no "

@@ -1,6 +1,7 @@
 """Energy and forces of a predicted density: variational, the forces its derivative, and an option of the calculator."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,12 +116,32 @@ def test_the_option_of_the_calculator():
     assert atoms.get_potential_energy() != energy
 
 
+def test_the_charge_of_the_sample_is_honoured(monkeypatch):
+    """A neutral hydroxyl is refused; its anion has an energy, and the answer follows the charge without a change of the atoms."""
+    atoms, calc = molecule("OH"), TraceGradCalculator(HueckelMolecules(), energy="density")
+    atoms.set_initial_magnetic_moments(None)
+    predicted = calc.sample(atoms)
+    for charge, electrons in ((-1, 10), (1, 8)):
+        monkeypatch.setattr(calc, "sample", lambda atoms, info={"charge": charge}: replace(predicted, info=info))
+        calc.potential.get_property("energy", atoms)
+        assert calc.potential._evaluated.calculation.mol.nelectron == electrons
+    monkeypatch.setattr(calc, "sample", lambda atoms: predicted)
+    with pytest.raises(OpenShellError, match="9 electrons"):
+        calc.potential.get_property("energy", atoms)
+
+
 def test_copies_ask_their_own_predictor():
     calc = TraceGradCalculator(HueckelMolecules(), energy="density")
+    assert calc.fixed_density().potential.results == {}
     sibling = calc.fixed_density(kpts=(1, 1, 1))
     assert sibling.potential is not calc.potential
     assert sibling.potential.source is sibling
-    assert pickle.loads(pickle.dumps(calc)).potential.info == {}
+    atoms = make_water()
+    energy = calc.get_potential_energy(atoms)
+    again = pickle.loads(pickle.dumps(calc))
+    assert again.potential.source is again
+    assert again.potential._evaluated is None
+    assert again.potential.results["energy"] == energy
 
 
 def test_what_the_option_refuses():
