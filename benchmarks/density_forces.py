@@ -31,7 +31,6 @@ from ase_tracegrad.units import HARTREE
 SETTINGS = replace(QH9_SETTINGS, conv_tol=1e-11)
 ERRORS = {"minao": (0.01, 0.03), "noise": (1e-4, 3e-4)}  # a share; Hartree
 TO_FORCES = 1000 * HARTREE / PYSCF_BOHR  # meV/Angstrom
-TO_MICROHARTREE = 1e6 / HARTREE
 
 
 class DisturbedLabels:
@@ -78,11 +77,11 @@ def measure(atoms, model: DisturbedLabels, reference) -> dict:
     gradients = other_gradients(calculation, sample, density)
     gradients["D F D / 2"] = evaluated.stationary_gradient
     gradients["D F D / 2 and the response of D"] = -predicted_forces(model, sample, evaluated) * 1000 / TO_FORCES
-    per_atom = TO_MICROHARTREE * HARTREE / len(atoms)
+    per_atom = 1e6 / len(atoms)  # microhartree
     error = pyscf_matrix(sample.hamiltonian) / HARTREE - converged.get_fock()
     return {
         "hamiltonian_mae": float(np.abs(error).mean() * 1e6),
-        "energy_error": (evaluated.energy - converged.e_tot) * per_atom,
+        "energy_error": float(evaluated.energy - converged.e_tot) * per_atom,
         "estimated_energy_error": evaluated.excess * per_atom,
         "force_mae": {name: float(np.abs(found - gradient).mean() * TO_FORCES) for name, found in gradients.items()},
     }
