@@ -108,7 +108,7 @@ def summarize(rows: list[dict], models) -> dict:
 
 
 def summarize_group(rows: list[dict], models) -> dict:
-    """Mean cycles and seconds of each start; for each model the ratios of sums to those of the guesses, and errors of its density."""
+    """Mean cycles and seconds of each start; for each model also ratios to the guesses and errors of its density."""
     starts = {
         name: {what: float(np.mean([row["starts"][name][what] for row in rows])) for what in ("cycles", "seconds", "converged")}
         for name in rows[0]["starts"]
@@ -116,7 +116,9 @@ def summarize_group(rows: list[dict], models) -> dict:
     summary: dict = {"molecules": len(rows), "starts": starts, "models": {}}
     for key in models:
         found = [row["models"][key] for row in rows]
-        mean = {what: float(np.mean([row[what] for row in found])) for what in ("cycles", "seconds", "guess_seconds", "same_energy")}
+        mean = {
+            what: float(np.mean([row[what] for row in found])) for what in ("cycles", "seconds", "guess_seconds", "same_energy")
+        }
         for what in ("cycles", "seconds"):
             mean[f"{what}_ratio"] = {name: mean[what] / start[what] for name, start in starts.items()}
         mean["scf_over_prediction"] = starts[REFERENCE]["seconds"] / mean["guess_seconds"]

@@ -20,9 +20,7 @@ from ase_tracegrad.overlap import compute_overlap
 LEVELS = {1: (-13.6, -3.0, 0.0), 8: (-559.0, -34.0, -5.0, -16.0, 0.0, 10.0)}
 LAYERS = {"hidden": 8, "lmax": 2, "bottleneck": 6, "n_layers": 1, "n_pair_layers": 1, "n_radial": 8, "message_hidden": 8}
 PAIRS = {"H-H": {"shortest": 0.6}, "H-O": {"shortest": 0.8}}
-CARD = ModelCard(
-    "hueckel", "for tests", sorted(LEVELS), "def2-SVP", "PySCF", FUNCTIONAL, cutoff=10.0, domain={"pairs": PAIRS}
-)
+CARD = ModelCard("hueckel", "for tests", sorted(LEVELS), "def2-SVP", "PySCF", FUNCTIONAL, cutoff=10.0, domain={"pairs": PAIRS})
 
 
 class HueckelMolecules:

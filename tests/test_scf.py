@@ -128,8 +128,7 @@ def make_chain():
         precision=1e-7,
         verbose=0,
     )
-    calculation = dft.KRKS(cell, cell.make_kpts([1, 1, 3]), xc="lda,vwn")
-    return calculation
+    return dft.KRKS(cell, cell.make_kpts([1, 1, 3]), xc="lda,vwn")
 
 
 def sample_of_crystal(calculation) -> Sample:
