@@ -112,7 +112,9 @@ def main():
     parser.add_argument("--molecules", nargs="+", default=["H2O", "HCN"], help="names in ase.build.molecule")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "density_forces.json")
     options = parser.parse_args()
-    rows = []
+    units = {"hamiltonian_mae": "microhartree", "energy_error": "microhartree per atom", "force_mae": "meV/Angstrom"}
+    facts = describe_machine("numpy", "pyscf") | {"units": units}
+    rows: list[dict] = []
     for name in options.molecules:
         atoms, model = build_geometry(name), DisturbedLabels()
         atoms.rattle(0.05, seed=1)
@@ -123,8 +125,7 @@ def main():
             for model.amount in amounts:
                 rows.append({"molecule": name, "error": model.kind, "amount": model.amount, **measure(atoms, model, reference)})
                 print(rows[-1], flush=True)
-    units = {"hamiltonian_mae": "microhartree", "energy_error": "microhartree per atom", "force_mae": "meV/Angstrom"}
-    write_result(options.out, describe_machine("numpy", "pyscf") | {"units": units, "rows": rows})
+                write_result(options.out, facts | {"rows": rows})
 
 
 if __name__ == "__main__":
