@@ -5,13 +5,13 @@ forces assume that E is stationary: for another D they leave out how D follows t
 term is the derivative of the model's H, contracted with how E answers to it. It is added here; the forces are then the derivative
 of E[D(R)], and their error is of second order too.
 
-Measured on H2O and HCN, H off by 60 to 500 microhartree (a share of the 'minao' Fock matrix, or random numbers): MAE of the
-forces in meV/Angstrom, by PySCF's formula with the energy-weighted density W
+Measured on H2O and HCN, H off by 56 to 465 microhartree (a share of the 'minao' Hamiltonian, or random numbers): MAE of the forces
+in meV/Angstrom, by PySCF's formula with the energy-weighted density W (benchmarks/density_forces.py)
     of the orbital energies of H            3 to 40
-    = D F D / 2, F that of D                3 to 30   (what is left when the term is left out)
+    = D F D / 2, F that of D                5 to 30   (what is left when the term is left out)
     and D after one diagonalisation of F    1 to 46
-    = (S^-1 F D + D F S^-1) / 2             9 to 150
-    = D F D / 2 and the term added       0.008 to 1.2 (this module)
+    = (S^-1 F D + D F S^-1) / 2             9 to 410
+    = D F D / 2 and the term added       0.01 to 1.2  (this module)
 """
 
 import warnings
@@ -60,7 +60,7 @@ class EvaluatedDensity:
         """Estimate of E[D] - E[SCF] from the Fock matrix alone: sum over i, a of what two electrons gain in the two levels i and a.
 
         sqrt(d^2 + 4 |F_ia|^2) - d with d = e_a - e_i, to second order 2 |F_ia|^2 / d; the response of F is left out.
-        Right for random errors of H; 2.5 times too large for a share of the 'minao' Fock matrix, which moves charge.
+        Right for random errors of H; 2.5 to 3 times too large for a share of the 'minao' Hamiltonian, which moves charge.
         """
         distance = self.energies_virtual - self.energies_occupied[:, None]
         return float((np.hypot(distance, 2 * self.coupling) - distance).sum())
