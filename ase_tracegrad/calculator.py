@@ -195,7 +195,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         if not self._energy_warning_given:
             self._energy_warning_given = True
             warn_caller(
-                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (see the options potential and energy)",
+                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (options potential=... and energy=... give one)",
                 UserWarning,
             )
         return math.nan
