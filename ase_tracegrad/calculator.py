@@ -195,7 +195,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         if not self._energy_warning_given:
             self._energy_warning_given = True
             warn_caller(
-                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (options potential=... and energy=... give one)",
+                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (potential=... or energy=... gives one)",
                 UserWarning,
             )
         return math.nan

@@ -154,5 +154,5 @@ def test_what_the_option_refuses():
     with pytest.raises(OpenShellError, match="radicals"):
         radical.get_potential_energy()
     without = TraceGradCalculator(HueckelMolecules())
-    with pytest.warns(UserWarning, match="energy=... give one"):
+    with pytest.warns(UserWarning, match=r"energy=\.\.\. gives one"):
         assert np.isnan(without.get_potential_energy(make_water()))
