@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.abc import GetOutputsMixin
-from ase.calculators.calculator import BaseCalculator, Calculator, InputError, PropertyNotImplementedError, all_changes, equal
+from ase.calculators.calculator import Calculator, InputError, PropertyNotImplementedError, all_changes, equal
 
 from .batching import predict_one, predict_samples
 from .blocks import BlockMatrix
+from .density_energy import choose_potential
 from .electronic.kmesh import KMesh
 from .electronic.space_group import find_space_group
 from .electronic.symmetry import symmetrize
@@ -36,13 +37,13 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     """Bands, density of states and gap of a structure from a predicted H(R) and an exact S(R).
 
     model: name of an embedded model, path of a checkpoint, or a Predictor; device: None (CUDA if there
-    is one), 'cpu', 'cuda:1' or a torch.device; dtype of the network; potential: an ASE calculator that
-    supplies energy, forces and stress; refine, n_rotations: of a model with a second stage (HarmoSE), see
-    Predictor.with_options. Parameters, also of set(): kpts, any form ASE knows;
+    is one), 'cpu', 'cuda:1' or a torch.device; dtype of the network; potential: an ASE calculator that supplies energy, forces and
+    stress; energy: 'density' for those of a molecule's predicted density (density_energy.py); refine, n_rotations: of a model with
+    a second stage (HarmoSE), see Predictor.with_options. Parameters, also of set(): kpts, any form ASE knows;
     fermi_kpts, the mesh of the Fermi level, which never follows kpts; width, Fermi-Dirac smearing in eV.
 
     H and S are predicted once per structure; set(kpts=...) diagonalises again and nothing else.
-    There is no total energy without ``potential``: get_potential_energy() then warns and returns nan.
+    There is no total energy without ``potential`` or ``energy``: get_potential_energy() then warns and returns nan.
     """
 
     name = "tracegrad"
@@ -61,6 +62,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         device=None,
         dtype: str = "float32",
         potential=None,
+        energy: str | None = None,
         refine: bool | None = None,
         n_rotations: int | None = None,
         **parameters,
@@ -76,12 +78,10 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         self.options: dict[str, Any] = {k: v for k, v in (("refine", refine), ("n_rotations", n_rotations)) if v is not None}
         self.device = None if device is None else str(device)
         self.dtype = dtype
-        if potential is not None and not isinstance(potential, BaseCalculator):
-            raise InputError(f"potential must be an ASE calculator, found {type(potential).__name__}")
-        self.potential = potential
-        if potential is not None:
+        self.energy, self.potential = energy, choose_potential(potential, energy, self)
+        if self.potential is not None:
             # A new list: the class attribute is shared by every calculator.
-            self.implemented_properties = [p for p in POTENTIAL if p in potential.implemented_properties]
+            self.implemented_properties = [p for p in POTENTIAL if p in self.potential.implemented_properties]
         self._structure: ElectronicStructure | None = None
         self._fermi: tuple | None = None
         self._source = None
@@ -188,14 +188,15 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         raise InputError("no structure yet: attach the calculator (atoms.calc = calc) or pass atoms")
 
     def get_potential_energy(self, atoms=None, force_consistent: bool = False) -> float:
-        """The energy of ``potential`` in eV; without one, a warning (once) and nan: a Hamiltonian is not an energy."""
+        """Of ``potential`` or ``energy``, in eV; without one, a warning (once) and nan: a Hamiltonian is not an energy."""
         if self.potential is not None:
             return super().get_potential_energy(atoms, force_consistent)
         self.calculate(atoms)
         if not self._energy_warning_given:
             self._energy_warning_given = True
             warn_caller(
-                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (potential=<ASE calculator> gives one)",
+                "TraceGrad predicts a Hamiltonian, not a total energy: returning nan (potential=<ASE calculator> gives one; of a "
+                "molecule energy='density' too)",
                 UserWarning,
             )
         return math.nan
@@ -272,9 +273,10 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     # -- state ---------------------------------------------------------------------------------
 
     def todict(self, skip_default: bool = True) -> dict:
-        """Parameters and the model's name or path, as ase.db stores them."""
+        """Parameters, the model's name or path and energy, as ase.db stores them."""
         model = self.model if isinstance(self.model, str) else self.model.card.name
-        return {"model": model, **self.options, **super().todict(skip_default)}
+        energy = {"energy": self.energy} if self.energy else {}
+        return {"model": model, **energy, **self.options, **super().todict(skip_default)}
 
     def __getstate__(self) -> dict:
         """Everything but the network, which load_model finds again by name or path in the other process."""
@@ -290,7 +292,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         return twin
 
     def __repr__(self) -> str:
-        parameters = "".join(f", {key}={value!r}" for key, value in (self.options | Calculator.todict(self)).items())
+        parameters = "".join(f", {key}={value!r}" for key, value in list(self.todict().items())[1:])
         return f"TraceGradCalculator({self.predictor.card.name!r}{parameters})\n{self.predictor.card}"
 
 

@@ -33,6 +33,15 @@ def graphene_store():
         yield store
 
 
+@pytest.fixture(scope="session")
+def tidy_pyscf():
+    """PySCF without its temporary files, which it leaves open for the garbage collector; skips where PySCF is absent."""
+    hf = pytest.importorskip("pyscf.scf.hf", reason="PySCF is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hf, "MUTE_CHKFILE", True)
+        yield
+
+
 @pytest.fixture
 def make_matrix():
     """Factory of random Hermitian matrices: make_matrix(shells, spin, seed) -> BlockMatrix."""

@@ -7,11 +7,13 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from ase.build import molecule
 from ase.io.jsonio import read_json
 
 import ase_tracegrad.models
 from ase_tracegrad.io.deeph import write_deeph
 from tests.calculator_cases import EMBEDDED, write_untrained_model
+from tests.molecule_model import label_waters, write_baseline_model
 
 matplotlib.use("agg")
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
@@ -39,6 +41,7 @@ def run_example(tmp_path, tmp_path_factory, monkeypatch, graphene_store):
 
 def test_examples_are_short():
     names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry"}
+    names |= {"scf_start", "relax_with_density"}
     assert {p.stem for p in EXAMPLES} == names
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) < 60, path
@@ -97,6 +100,33 @@ def test_dft_bands(run_example, capsys, graphene_store, tmp_path):
     write_deeph(tmp_path / "folder", found["sample"])
     again = run_example("dft_bands", "folder")
     assert np.allclose(again["energies"], found["energies"], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def water_files(tmp_path_factory, tidy_pyscf) -> tuple[str, str]:
+    """A water in a file, and a model file that knows hydrogen and oxygen; the embedded one may not be built yet."""
+    folder = tmp_path_factory.mktemp("waters")
+    write_baseline_model(folder / "baseline.safetensors", label_waters(folder))
+    molecule("H2O").write(folder / "water.xyz")
+    return str(folder / "water.xyz"), str(folder / "baseline.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:remove_linear_dep_ is deprecated")  # PySCF's guess 'atom' calls it
+def test_scf_start(run_example, water_files, capsys):
+    water, model = water_files
+    found = run_example("scf_start", water, "--model", model)
+    assert found["mf"].converged
+    assert found["mf"].e_tot == pytest.approx(found["other"].e_tot, abs=1e-7)
+    assert found["mf"].cycles < found["other"].cycles
+    assert capsys.readouterr().out.count("cycles") == 5
+
+
+def test_relax_with_density(run_example, water_files, capsys):
+    water, model = water_files
+    found = run_example("relax_with_density", water, "--model", model, "--steps", "1")
+    assert found["energy"] > found["reference"]
+    assert "above the self-consistent energy" in capsys.readouterr().out
+    assert Path("relaxed.xyz").exists()
 
 
 def test_the_example_of_the_readme(run_example):

@@ -173,6 +173,19 @@ def split_levels_table() -> str:
     return "\n".join([*lines, "", "meV."])
 
 
+def forces_table() -> str:
+    """Errors of the forces of a density that is nearly self-consistent, by formula."""
+    rows = json.loads((RESULTS / "density_forces.json").read_text())["rows"]
+    formulas = list(rows[0]["force_mae"])
+    lines = [f"| molecule, error of H | H MAE | E[D] - E | estimated | {' | '.join(formulas)} |"]
+    lines.append("|---|" + "---|" * (3 + len(formulas)))
+    for row in rows:
+        figures = [row["hamiltonian_mae"], row["energy_error"], row["estimated_energy_error"], *row["force_mae"].values()]
+        lines.append(f"| {row['molecule']}, {row['error']} | {' | '.join(f'{figure:.3g}' for figure in figures)} |")
+    lines += ["", "H MAE in microhartree, E[D] - E in microhartree per atom, forces (MAE, by formula) in meV/Angstrom."]
+    return "\n".join(lines)
+
+
 TABLES = {
     "docs/speed.md": {
         "kspace": lambda: gates_table("kspace"),
@@ -184,6 +197,7 @@ TABLES = {
     "docs/training.md": {"ablation": ablation_table},
     "docs/method.md": {"rotations": rotations_table, "split_levels": split_levels_table},
     "training/README.md": {"comparison": comparison_tables, "choice": choice_table},
+    "docs/molecules.md": {"density-forces": forces_table},
 }
 
 

@@ -101,7 +101,7 @@ def make_sample(record: QH9Record, basis: Basis) -> Sample:
 
 def molecule_matrix(layout: OrbitalLayout, matrix: np.ndarray) -> BlockMatrix:
     """A dense matrix (n, n) in PySCF's order as blocks of all pairs of atoms, in our order."""
-    gather = _gather(layout)
+    gather = pyscf_gather(layout)
     ours, edges = matrix[np.ix_(gather, gather)], layout.offsets
     pairs = [(i, j) for i in range(layout.n_atoms) for j in range(layout.n_atoms)]
     values = [ours[edges[i] : edges[i + 1], edges[j] : edges[j + 1]].ravel() for i, j in pairs]
@@ -116,11 +116,11 @@ def pyscf_matrix(matrix: BlockMatrix) -> np.ndarray:
         if any(shift):
             raise ValueError(f"a molecule has one cell; this matrix holds a block with R = {shift}")
         ours[edges[i] : edges[i + 1], edges[j] : edges[j + 1]] = block
-    back = np.argsort(_gather(matrix.layout))
+    back = np.argsort(pyscf_gather(matrix.layout))
     return ours[np.ix_(back, back)]
 
 
-def _gather(layout: OrbitalLayout) -> np.ndarray:
+def pyscf_gather(layout: OrbitalLayout) -> np.ndarray:
     """(n,) where each of our orbitals stands in PySCF's order."""
     atoms = zip(layout.offsets, layout.shells, strict=False)
     return np.concatenate([start + PYSCF.to_ours(shells)[0] for start, shells in atoms])

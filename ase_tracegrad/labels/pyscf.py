@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ..basis import Basis
+from ..basis import Basis, Shell
 from ..io.def2_svp import FUNCTIONAL, atom_of_shells, contract_gaussians
 from ..io.qh9 import molecule_matrix
 from ..io.sample import Sample
@@ -183,3 +183,13 @@ def read_basis(molecule, settings: PyscfSettings) -> Basis:
         number = atomic_numbers[symbol]
         atoms[number] = atom_of_shells(number, shells)
     return Basis(atoms, name=settings.basis, code="PySCF", xc=settings.xc)
+
+
+def read_shells(molecule) -> list[list[Shell]]:
+    """The shells of each atom of a built pyscf.gto.Mole, in the order of its orbitals, whatever was done to them on the way."""
+    shells: list[list[Shell]] = [[] for _ in range(molecule.natm)]
+    for number in range(molecule.nbas):
+        l, exponents = molecule.bas_angular(number), molecule.bas_exp(number)
+        contractions = molecule.bas_ctr_coeff(number).T
+        shells[molecule.bas_atom(number)] += [contract_gaussians(l, exponents, contraction) for contraction in contractions]
+    return shells

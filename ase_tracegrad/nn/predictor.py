@@ -33,7 +33,8 @@ class Predictor:
     """H(R) of structures with one network.
 
     card, basis: of the model; device: torch.device; dtype: 'float32' or 'float64'; path: of the model file, or None;
-    n_spin: 2 if it predicts spinors, else 1. refine, n_rotations: see ``with_options``.
+    n_spin: 2 if it predicts spinors, else 1; reference: what the network's H is added to (NetworkConfig); refine, n_rotations: see
+    ``with_options``.
     Predictors share nothing that is written to, so threads may use one at the same time.
     """
 
@@ -43,6 +44,7 @@ class Predictor:
         self.basis, self.card, self.path = basis, card, path
         self.n_spin = 2 if network.config.spinor else 1
         self.refine, self.n_rotations = network.refiner is not None, 0
+        self.reference = network.config.reference
         self.dtype = str(next(network.parameters()).dtype).removeprefix("torch.")
 
     def with_options(self, *, refine: bool | None = None, n_rotations: int | None = None) -> "Predictor":

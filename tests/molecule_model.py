@@ -1,0 +1,75 @@
+"""Small models of molecules in def2-SVP: extended Hueckel theory, and the two-centre baseline of a few real labels."""
+
+from dataclasses import replace
+
+import numpy as np
+from ase.build import molecule
+
+from ase_tracegrad.fit.config import TrainingConfig
+from ase_tracegrad.fit.trainer import Trainer
+from ase_tracegrad.io.def2_svp import FUNCTIONAL, def2_svp_basis
+from ase_tracegrad.io.store import StoreReader, StoreWriter
+from ase_tracegrad.labels.pyscf import QH9_SETTINGS, compute_molecule_labels
+from ase_tracegrad.nn.card import ModelCard
+from ase_tracegrad.nn.checkpoint import save_checkpoint
+from ase_tracegrad.nn.config import config_from_dict
+from ase_tracegrad.nn.domain import UnsupportedStructureError
+from ase_tracegrad.overlap import compute_overlap
+
+# eV of each shell of def2-SVP: s, s (H), s, s, s, p, p, d (O), from orbital energies of the atoms.
+LEVELS = {1: (-13.6, -3.0, 0.0), 8: (-559.0, -34.0, -5.0, -16.0, 0.0, 10.0)}
+LAYERS = {"hidden": 8, "lmax": 2, "bottleneck": 6, "n_layers": 1, "n_pair_layers": 1, "n_radial": 8, "message_hidden": 8}
+PAIRS = {"H-H": {"shortest": 0.6}, "H-O": {"shortest": 0.8}}
+CARD = ModelCard("hueckel", "for tests", sorted(LEVELS), "def2-SVP", "PySCF", FUNCTIONAL, cutoff=10.0, domain={"pairs": PAIRS})
+
+
+class HueckelMolecules:
+    """H_ij = 1.75 / 2 (e_i + e_j) S_ij; far from any SCF, so that what depends on that shows. Counts its structures."""
+
+    def __init__(self):
+        self.card, self.basis = CARD, def2_svp_basis()
+        self.device, self.dtype, self.n_spin, self.reference = "cpu", "float64", 1, "none"
+        self.seen = 0
+
+    def check(self, structure):
+        if not set(structure.numbers.tolist()) <= set(LEVELS):
+            raise UnsupportedStructureError(f"hueckel knows {sorted(LEVELS)}, not {structure.numbers}")
+        return []
+
+    def predict(self, structures, overlaps=None):
+        self.seen += len(structures)
+        return [self._hueckel(structure) for structure in structures]
+
+    def _hueckel(self, structure):
+        overlap = compute_overlap(structure, self.basis)
+        levels = [np.repeat(LEVELS[z], [2 * l + 1 for l in self.basis[z].angular_momenta]) for z in structure.numbers]
+        values = np.empty_like(overlap.values)
+        for b, (i, j) in enumerate(overlap.pairs):
+            mean = (levels[i][:, None] + levels[j]) / 2
+            factor = np.where(np.eye(*mean.shape, dtype=bool) & (i == j), 1.0, 1.75)
+            values[overlap.offsets[b] : overlap.offsets[b + 1]] = (factor * mean).ravel()
+        return replace(overlap, values=values * overlap.values)
+
+
+def label_waters(folder):
+    """A packed file of four displaced waters, real PySCF labels on a coarse grid: two to train, one to validate, one to test."""
+    path = folder / "waters.h5"
+    with StoreWriter(path) as store:
+        for seed, split in enumerate(("train", "train", "validation", "test")):
+            atoms = molecule("H2O")
+            atoms.rattle(0.03, seed=seed)
+            label = compute_molecule_labels(atoms, settings=replace(QH9_SETTINGS, grid_level=0))
+            store.add(f"water-{seed}", replace(label, info=label.info | {"split": split}))
+    return path
+
+
+def write_baseline_model(path, data):
+    """A model file of the two-centre baseline that a Trainer fits to such a file, its network untrained and silent."""
+    network = {"cutoff": 10.0, "message_cutoff": 5.0, "backbone": "qhnet", "qhnet": LAYERS}
+    settings = {"data": str(data), "out": str(path.parent / "run"), "validate_bands": 0, "network": network}
+    with StoreReader(data) as store:
+        basis = store.basis
+    trainer = Trainer(config_from_dict(TrainingConfig, settings), basis, [1, 8])
+    trainer.network.readout.spread.fill_(1e-3)
+    trainer.network.readout.onsite_spread.fill_(1e-3)
+    save_checkpoint(path, trainer.network, basis, replace(CARD, name=path.stem))
