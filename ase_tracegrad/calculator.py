@@ -12,13 +12,13 @@ from ase.calculators.calculator import BaseCalculator, Calculator, InputError, P
 
 from .batching import predict_one, predict_samples
 from .blocks import BlockMatrix
-from .electronic.kmesh import KMesh
 from .electronic.space_group import find_space_group
 from .electronic.symmetry import symmetrize
 from .electronic_structure import ElectronicStructure
 from .io.sample import Sample
 from .kpoints import check_kpts_form, normalise_kpts, special_points
 from .models import available_models, find_model
+from .molecular import FROM_DENSITY, MolecularProperties, check_charge
 from .reciprocal import ReciprocalSpace
 from .structure import Structure
 from .warn import warn_caller
@@ -32,14 +32,15 @@ POTENTIAL = ("energy", "free_energy", "forces", "stress")
 GPAW_ONLY = ("symmetry", "txt", "nbands", "convergence")
 
 
-class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
+class TraceGradCalculator(MolecularProperties, ReciprocalSpace, Calculator, GetOutputsMixin):
     """Bands, density of states and gap of a structure from a predicted H(R) and an exact S(R).
 
     model: name of an embedded model, path of a checkpoint, or a Predictor; device: None (CUDA if there
     is one), 'cpu', 'cuda:1' or a torch.device; dtype of the network; potential: an ASE calculator that
     supplies energy, forces and stress; refine, n_rotations: of a model with a second stage (HarmoSE), see
     Predictor.with_options. Parameters, also of set(): kpts, any form ASE knows;
-    fermi_kpts, the mesh of the Fermi level, which never follows kpts; width, Fermi-Dirac smearing in eV.
+    fermi_kpts, the mesh of the Fermi level, which never follows kpts; width, Fermi-Dirac smearing in eV; charge in e
+    (None: that in atoms.info), see molecular.py.
 
     H and S are predicted once per structure; set(kpts=...) diagonalises again and nothing else.
     There is no total energy without ``potential``: get_potential_energy() then warns and returns nan.
@@ -47,11 +48,12 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     name = "tracegrad"
     nolabel = True  # `ase run` must not pass a file label
-    implemented_properties: list[str] = []
+    implemented_properties: list[str] = list(FROM_DENSITY)
     default_parameters: dict[str, Any] = {
         "kpts": {"density": 3.5, "gamma": True},
         "fermi_kpts": {"density": 5.0, "gamma": True},
         "width": 0.0,
+        "charge": None,
     }
 
     def __init__(
@@ -81,7 +83,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         self.potential = potential
         if potential is not None:
             # A new list: the class attribute is shared by every calculator.
-            self.implemented_properties = [p for p in POTENTIAL if p in potential.implemented_properties]
+            self.implemented_properties = [*FROM_DENSITY, *(p for p in POTENTIAL if p in potential.implemented_properties)]
         self._structure: ElectronicStructure | None = None
         self._fermi: tuple | None = None
         self._source = None
@@ -109,7 +111,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     # -- ASE's protocol ------------------------------------------------------------------------
 
     def set(self, **parameters) -> dict:
-        """Change kpts, fermi_kpts or width; H and S stay."""
+        """Change kpts, fermi_kpts, width or charge; H and S stay."""
         for key in parameters:
             if key not in self.default_parameters:
                 near = difflib.get_close_matches(key, self.default_parameters, 1)
@@ -120,10 +122,12 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         width = parameters.get("width", 0.0)
         if not (isinstance(width, (int, float, np.number)) and 0 <= width < math.inf):
             raise InputError(f"width must be zero or a positive energy in eV, found {width!r}")
+        if parameters.get("charge") is not None:
+            check_charge(parameters["charge"])
         # The copy matters: ASE compares with the old value, and an array may be changed in place by its owner.
         changed = Calculator.set(self, **copy.deepcopy(parameters))
         if changed:
-            self.results = {key: value for key, value in self.results.items() if key not in ELECTRONIC}
+            self.results = {key: value for key, value in self.results.items() if key not in ELECTRONIC + FROM_DENSITY}
         return changed
 
     def set_atoms(self, atoms):
@@ -143,7 +147,9 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         if atoms is not self.atoms:
             self._source, self.atoms = atoms, atoms.copy()
         for name in properties:
-            if self.potential is not None and name in self.implemented_properties:
+            if name in FROM_DENSITY:
+                self.results[name] = self._calculate_from_density(name, self.atoms)
+            elif self.potential is not None and name in self.implemented_properties:
                 self.results[name] = self.potential.get_property(name, self.atoms.copy())
         if not properties or set(properties) & set(ELECTRONIC):
             self._calculate_bands()
@@ -204,19 +210,6 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         """Fermi level in eV, on the mesh fermi_kpts; nothing is solved at kpts for it."""
         return self._fermi_level(self._current_atoms(None))
 
-    def get_bz_k_points(self) -> np.ndarray:
-        """(F, 3) the whole mesh, in the order of ase.dft.kpoints.monkhorst_pack."""
-        return np.array(normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh.full_kpts)
-
-    def get_bz_to_ibz_map(self) -> np.ndarray:
-        """(F,) which of get_ibz_k_points() stands for each point of the whole mesh."""
-        return np.array(self._own_mesh().full_to_irreducible)
-
-    def _own_mesh(self) -> KMesh:
-        atoms = self._current_atoms(None)
-        mesh = normalise_kpts(self.parameters["kpts"], atoms).mesh
-        return self.electronic_structure(atoms).check_time_reversal(mesh)
-
     # -- real space ----------------------------------------------------------------------------
 
     def sample(self, atoms=None) -> Sample:
@@ -225,11 +218,12 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     def electronic_structure(self, atoms=None) -> ElectronicStructure:
         """What answers from H(R) and S(R); it and what it arranges are kept until the structure changes."""
-        structure = Structure.from_atoms(self._current_atoms(atoms))
-        known = self._structure
-        if known is None or not _same(known.sample.structure, structure):
-            # One assignment at the end: threads that share a calculator see a whole sample or the previous one.
-            self._structure = known = ElectronicStructure(predict_one(self.predictor, structure))
+        atoms = self._current_atoms(atoms)
+        structure, known = Structure.from_atoms(atoms), self._structure
+        if known is None or not known.sample.structure.equals(structure):
+            known = ElectronicStructure(predict_one(self.predictor, structure))
+        # One assignment at the end: threads that share a calculator see a whole sample or the previous one.
+        self._structure = known = self._with_charge(known, atoms)
         return known
 
     def hamiltonian(self, atoms=None, *, symmetrized: bool = False) -> BlockMatrix:
@@ -292,7 +286,3 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     def __repr__(self) -> str:
         parameters = "".join(f", {key}={value!r}" for key, value in (self.options | Calculator.todict(self)).items())
         return f"TraceGradCalculator({self.predictor.card.name!r}{parameters})\n{self.predictor.card}"
-
-
-def _same(first: Structure, second: Structure) -> bool:
-    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("numbers", "positions", "cell", "pbc"))

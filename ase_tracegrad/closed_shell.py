@@ -17,8 +17,9 @@ def describe_open_shell(atoms, charge: float) -> str | None:
 
     formula, electrons = atoms.get_chemical_formula(), atoms.numbers.sum() - charge
     if electrons % 2:
+        kind = "an odd number" if electrons % 2 == 1 else "not whole pairs"
         return (
-            f"{formula} with charge {charge:g} has {electrons:g} electrons, an odd number: radicals have no restricted closed-shell "
+            f"{formula} with charge {charge:g} has {electrons:g} electrons, {kind}: radicals have no restricted closed-shell "
             "Hamiltonian and are not supported; give the charge of the ion, if it is one"
         )
     if np.abs(atoms.get_initial_magnetic_moments()).any():

@@ -230,8 +230,9 @@ class ElectronicStructure:
 
     def find_levels(self) -> Levels:
         """Levels of a molecule, by electron count. ValueError for a periodic structure; errors of solve_levels for open shells."""
-        if self.sample.structure.pbc.any():
-            raise ValueError(f"levels are those of a molecule; found pbc {self.sample.structure.pbc.tolist()}: set atoms.pbc = False")
+        pbc = self.sample.structure.pbc
+        if pbc.any():
+            raise ValueError(f"levels are those of a molecule; found pbc {pbc.tolist()}: set atoms.pbc = False, or ask for bands")
         levels = solve_levels(self.sums(), self.n_electrons, spin_degeneracy=self.spin_degeneracy)
         self._warn_of_ghosts(levels.energies[None], [[0.0, 0.0, 0.0]])
         return levels

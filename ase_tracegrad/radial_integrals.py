@@ -107,9 +107,7 @@ def numerical_integrals(
     q, f_a, f_b = _transforms(first, second, step, label)
     terms = list_terms(first, second)
     degrees = np.array([total for _, _, total in terms])
-    integrands = [
-        8 * (-1) ** ((first[i].l - second[j].l - total) // 2) * q[1] * q**2 * f_a[i] * f_b[j] for i, j, total in terms
-    ]
+    integrands = [8 * (-1) ** ((first[i].l - second[j].l - total) // 2) * q[1] * q**2 * f_a[i] * f_b[j] for i, j, total in terms]
 
     def integrals(distances: np.ndarray) -> np.ndarray:
         values = np.empty((len(distances), len(degrees)))

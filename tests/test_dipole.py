@@ -12,15 +12,15 @@ from ase_tracegrad.io.def2_svp import PYSCF_BOHR, def2_svp_basis
 from ase_tracegrad.overlap import compute_overlap
 from ase_tracegrad.radial_integrals import RadialMoment
 from ase_tracegrad.structure import Structure
+from ase_tracegrad.units import BOHR
 from tests.test_overlap import in_our_order, make_basis, pyscf_molecule
 
 
 def dense(atoms: Atoms, basis: Basis) -> np.ndarray:
     """(3, n, n) Angstrom."""
     structure = Structure.from_atoms(atoms)
-    return np.stack(
-        [matrix.bloch([0, 0, 0])[0].real for matrix in compute_dipole_integrals(structure, basis, compute_overlap(structure, basis))]
-    )
+    found = compute_dipole_integrals(structure, basis, compute_overlap(structure, basis))
+    return np.stack([matrix.bloch([0, 0, 0])[0].real for matrix in found])
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,6 @@ def test_def2_svp_against_pyscf():
 
 
 def test_shells_up_to_f_against_pyscf(basis, ethene):
-    from ase_tracegrad.units import BOHR
-
     layout = basis.layout(ethene.numbers)
     expected = [BOHR * in_our_order(matrix, layout) for matrix in pyscf_molecule(ethene, basis).intor("int1e_r_sph")]
     assert np.abs(dense(ethene, basis) - expected).max() < 1e-7

@@ -80,6 +80,7 @@ def solve_levels(sums: BlochSum, n_electrons: float, *, spin_degeneracy: int = 2
     ElectronCountError for a count that the levels cannot hold; ValueError if all are filled.
     """
     solution = solve_bloch(sums, [[0.0, 0.0, 0.0]], eigenvectors=True)
+    assert solution.coefficients is not None
     energies, coefficients = solution.energies[0], solution.coefficients[0]
     check_electrons(n_electrons, len(energies), spin_degeneracy)
     n_filled = round(n_electrons / spin_degeneracy)
@@ -113,4 +114,3 @@ def compute_dipole(levels: Levels, integrals: Sequence[BlockMatrix], positions: 
     spatial = np.einsum("sisj->ij", matrix)
     electrons = [np.vdot(component.bloch([0.0, 0.0, 0.0])[0], spatial).real for component in integrals]
     return charges @ positions - np.array(electrons)
-
