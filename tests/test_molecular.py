@@ -145,10 +145,9 @@ def test_the_charge_of_an_ion():
 def test_a_charge_warns_once_that_h_does_not_know_it():
     atoms = hydrocarbon()
     atoms.calc.set(charge=2)
-    with pytest.warns(OutOfDomainWarning, match="charge 2: the network sees no charge") as seen:
+    with pytest.warns(OutOfDomainWarning, match="charge 2: the network sees no charge"):
         atoms.calc.levels()
-        atoms.calc.levels()
-    assert len(seen) == 1
+    atoms.calc.levels()  # a second warning would be an error here
 
 
 @ions_warn
