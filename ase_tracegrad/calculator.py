@@ -10,7 +10,7 @@ import numpy as np
 from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import BaseCalculator, Calculator, InputError, PropertyNotImplementedError, all_changes, equal
 
-from .batching import predict_one, predict_samples
+from .batching import find_charge, predict_one, predict_samples, with_charge
 from .blocks import BlockMatrix
 from .electronic.space_group import find_space_group
 from .electronic.symmetry import symmetrize
@@ -18,7 +18,7 @@ from .electronic_structure import ElectronicStructure
 from .io.sample import Sample
 from .kpoints import check_kpts_form, normalise_kpts, special_points
 from .models import available_models, find_model
-from .molecular import FROM_DENSITY, MolecularProperties, check_charge
+from .molecular import FROM_DENSITY, MolecularProperties
 from .reciprocal import ReciprocalSpace
 from .structure import Structure
 from .warn import warn_caller
@@ -122,8 +122,7 @@ class TraceGradCalculator(MolecularProperties, ReciprocalSpace, Calculator, GetO
         width = parameters.get("width", 0.0)
         if not (isinstance(width, (int, float, np.number)) and 0 <= width < math.inf):
             raise InputError(f"width must be zero or a positive energy in eV, found {width!r}")
-        if parameters.get("charge") is not None:
-            check_charge(parameters["charge"])
+        find_charge(None, parameters.get("charge"))
         # The copy matters: ASE compares with the old value, and an array may be changed in place by its owner.
         changed = Calculator.set(self, **copy.deepcopy(parameters))
         if changed:
@@ -219,11 +218,13 @@ class TraceGradCalculator(MolecularProperties, ReciprocalSpace, Calculator, GetO
     def electronic_structure(self, atoms=None) -> ElectronicStructure:
         """What answers from H(R) and S(R); it and what it arranges are kept until the structure changes."""
         atoms = self._current_atoms(atoms)
-        structure, known = Structure.from_atoms(atoms), self._structure
+        structure, charge, known = Structure.from_atoms(atoms), self.find_charge(atoms), self._structure
         if known is None or not known.sample.structure.equals(structure):
             known = ElectronicStructure(predict_one(self.predictor, structure))
+        if charge != known.sample.info.get("charge", 0.0):
+            known = ElectronicStructure(with_charge(known.sample, charge))
         # One assignment at the end: threads that share a calculator see a whole sample or the previous one.
-        self._structure = known = self._with_charge(known, atoms)
+        self._structure = known
         return known
 
     def hamiltonian(self, atoms=None, *, symmetrized: bool = False) -> BlockMatrix:
@@ -240,7 +241,8 @@ class TraceGradCalculator(MolecularProperties, ReciprocalSpace, Calculator, GetO
 
     def predict(self, list_of_atoms: Iterable, batch: int | str = "auto", progress: bool = True) -> Iterator[Sample]:
         """Iterate over the Samples of many structures, predicted in batches; see batching.predict_samples."""
-        return predict_samples(self.predictor, list_of_atoms, batch=batch, progress=progress)
+        charge = self.parameters["charge"]
+        return predict_samples(self.predictor, list_of_atoms, batch=batch, charge=charge, progress=progress)
 
     def fixed_density(self, **parameters) -> "TraceGradCalculator":
         """A second calculator that shares the predicted H and S, with other parameters (GPAW's name for it)."""

@@ -140,6 +140,7 @@ def test_the_charge_of_an_ion():
     again = read(file, format="extxyz")
     again.calc = TraceGradCalculator(StandInPredictor())
     assert again.calc.levels().n_filled == 4
+    assert [sample.info["n_electrons"] for sample in again.calc.predict([again, hydrocarbon()], progress=False)] == [8.0, 10.0]
 
 
 def test_a_charge_warns_once_that_h_does_not_know_it():
@@ -167,7 +168,12 @@ def test_ions_h2_and_a_lone_atom(atoms, charge):
 
 
 def test_open_shells_are_refused():
-    asks = (lambda a: a.calc.levels(), lambda a: a.calc.get_homo_lumo(), Atoms.get_dipole_moment, Atoms.get_charges)
+    asks = {
+        TraceGradCalculator.levels: OpenShellError,
+        TraceGradCalculator.get_homo_lumo: OpenShellError,
+        TraceGradCalculator.get_dipole_moment: PropertyNotImplementedError,  # so that `ase run` goes on
+        TraceGradCalculator.get_charges: PropertyNotImplementedError,
+    }
     for atoms, charge, message in (
         (molecule("CH3"), None, "CH3 with charge 0 has 9 electrons, an odd number"),
         (molecule("CH4"), 1, "CH4 with charge 1 has 9 electrons"),
@@ -176,9 +182,9 @@ def test_open_shells_are_refused():
         (Atoms("C"), None, "the atom C has an open shell"),
     ):
         atoms.calc = TraceGradCalculator(StandInPredictor(), charge=charge)
-        for ask in asks:
-            with pytest.raises(OpenShellError, match=message):
-                ask(atoms)
+        for ask, error in asks.items():
+            with pytest.raises(error, match=message):
+                ask(atoms.calc)
 
 
 def test_a_molecule_in_a_periodic_box():
@@ -217,6 +223,15 @@ def test_an_element_never_seen_and_wrong_charges():
     atoms.info["charge"] = "two"
     with pytest.raises(InputError, match=r"atoms\.info\['charge'\] must be a number"):
         atoms.calc.levels()
+
+
+def test_files_keep_dipole_and_charges(tmp_path):
+    atoms = hydrocarbon()
+    dipole, charges = atoms.get_dipole_moment(), atoms.get_charges()
+    atoms.write(tmp_path / "molecule.xyz", format="extxyz")
+    again = read(tmp_path / "molecule.xyz")
+    assert np.abs(again.get_dipole_moment() - dipole).max() < 1e-6
+    assert np.abs(again.get_charges() - charges).max() < 1e-6
 
 
 def test_beside_a_potential():
