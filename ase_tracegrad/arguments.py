@@ -102,14 +102,14 @@ def check_grouping(option: str, grouping: str | None):
         raise CommandError(f"{option} {grouping}: expected {', '.join(GROUPINGS[:-1])} or {GROUPINGS[-1]}")
 
 
-def check_picture(out: Path):
+def check_picture(out: Path, option: str = "--out"):
     """CommandError unless a picture can be written there."""
     if out.suffix not in PICTURES:
-        raise CommandError(f"--out {out}: a picture ends in {', '.join(PICTURES)}")
-    check_folder(out)
+        raise CommandError(f"{option} {out}: a picture ends in {', '.join(PICTURES)}")
+    check_folder(out, option)
 
 
-def check_folder(out: Path):
+def check_folder(out: Path, option: str = "--out"):
     """CommandError unless the folder of this file exists."""
     if not out.absolute().parent.is_dir():
-        raise CommandError(f"--out {out}: there is no folder {out.absolute().parent}")
+        raise CommandError(f"{option} {out}: there is no folder {out.absolute().parent}")

@@ -1,9 +1,12 @@
 """Many structures through a network: batches of bounded memory, halved when they do not fit."""
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 
 import numpy as np
+from ase.calculators.calculator import InputError
 from tqdm.auto import tqdm
 
 from .blocks import BlockMatrix
@@ -24,16 +27,18 @@ class OutOfDomainWarning(UserWarning):
     """A structure unlike those the model was trained on; the message says in what."""
 
 
-def predict_samples(predictor, atoms_list: Iterable, *, batch: int | str = "auto", progress: bool = True) -> Iterator[Sample]:
+def predict_samples(
+    predictor, atoms_list: Iterable, *, batch: int | str = "auto", charge: float | None = None, progress: bool = True
+) -> Iterator[Sample]:
     """H(R) and S(R) of many structures, one Sample each, in the order given.
 
     predictor: nn.predictor.Predictor; atoms_list: ase.Atoms or Structures, a generator will do;
-    batch: structures per forward pass, or 'auto' by their size. A batch that does not fit into
+    batch: structures per forward pass, or 'auto' by their size; charge: see find_charge. A batch that does not fit into
     memory is halved. Raises StructureError or UnsupportedStructureError naming the structure.
     """
     if batch != "auto" and not (isinstance(batch, (int, np.integer)) and batch > 0):
         raise ValueError(f"batch must be 'auto' or a positive number of structures, found {batch!r}")
-    return _predict_all(predictor, atoms_list, batch, progress)
+    return _predict_all(predictor, atoms_list, batch, charge, progress)
 
 
 def predict_one(predictor, structure: Structure) -> Sample:
@@ -42,17 +47,44 @@ def predict_one(predictor, structure: Structure) -> Sample:
     return next(_predict_batch(predictor, [structure]))
 
 
-def _predict_all(predictor, atoms_list: Iterable, batch: int | str, progress: bool) -> Iterator[Sample]:
+def find_charge(atoms, chosen: float | None = None) -> float:
+    """Charge of a structure in units of e: the one chosen, else atoms.info['charge'], else 0. InputError for what is none."""
+    charge = getattr(atoms, "info", {}).get("charge", 0) if chosen is None else chosen
+    if isinstance(charge, bool) or not isinstance(charge, (int, float, np.number)) or not math.isfinite(charge):
+        name = "charge" if chosen is not None else "atoms.info['charge']"
+        raise InputError(f"{name} must be a number of elementary charges, such as -1, found {charge!r}")
+    return float(charge)
+
+
+def with_charge(sample: Sample, charge: float) -> Sample:
+    """The same H and S with as many electrons as the charge leaves; a warning where that is not zero."""
+    before = sample.info.get("charge", 0.0)
+    if charge == before:
+        return sample
+    if charge:
+        warn_caller(
+            f"charge {charge:g}: the network sees no charge, so H is that of the atoms it was trained on (neutral ones, unless "
+            "its data were ions) and only the number of electrons follows the charge",
+            OutOfDomainWarning,
+        )
+    info = {"charge": charge, "n_electrons": sample.info["n_electrons"] + before - charge}
+    return replace(sample, info=sample.info | info)
+
+
+def _predict_all(predictor, atoms_list: Iterable, batch: int | str, charge: float | None, progress: bool) -> Iterator[Sample]:
     total = len(atoms_list) if isinstance(atoms_list, Sized) else None
     with tqdm(total=total, desc="predict", unit="structure", disable=None if progress else True) as bar:
-        for structures in _batches(predictor, atoms_list, batch):
-            for sample in _predict_batch(predictor, structures):
+        for structures, charges in _batches(predictor, atoms_list, batch, charge):
+            for sample, found in zip(_predict_batch(predictor, structures), charges, strict=True):
                 bar.update()
-                yield sample
+                yield with_charge(sample, found)
 
 
-def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list[Structure]]:
+def _batches(
+    predictor, atoms_list: Iterable, batch: int | str, charge: float | None
+) -> Iterator[tuple[list[Structure], list[float]]]:
     pending: list[Structure] = []
+    charges: list[float] = []
     filled = 0
     largest = LARGEST_BATCH.get(str(predictor.device).split(":")[0], LARGEST_BATCH["cpu"]) if batch == "auto" else int(batch)
     for number, atoms in enumerate(atoms_list):
@@ -63,12 +95,13 @@ def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list
         except ValueError as error:
             raise type(error)(f"structure {number}: {error}") from error
         if pending and filled + size > largest:
-            yield pending
-            pending, filled = [], 0
+            yield pending, charges
+            pending, charges, filled = [], [], 0
         pending.append(structure)
+        charges.append(find_charge(atoms, charge))
         filled += size
     if pending:
-        yield pending
+        yield pending, charges
 
 
 def _check(predictor, structure: Structure):

@@ -10,16 +10,16 @@ import numpy as np
 from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import Calculator, InputError, PropertyNotImplementedError, all_changes, equal
 
-from .batching import predict_one, predict_samples
+from .batching import find_charge, predict_one, predict_samples, with_charge
 from .blocks import BlockMatrix
 from .density_energy import choose_potential
-from .electronic.kmesh import KMesh
 from .electronic.space_group import find_space_group
 from .electronic.symmetry import symmetrize
 from .electronic_structure import ElectronicStructure
 from .io.sample import Sample
 from .kpoints import check_kpts_form, normalise_kpts, special_points
 from .models import available_models, find_model
+from .molecular import FROM_DENSITY, MolecularProperties
 from .reciprocal import ReciprocalSpace
 from .structure import Structure
 from .warn import warn_caller
@@ -33,14 +33,15 @@ POTENTIAL = ("energy", "free_energy", "forces", "stress")
 GPAW_ONLY = ("symmetry", "txt", "nbands", "convergence")
 
 
-class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
+class TraceGradCalculator(MolecularProperties, ReciprocalSpace, Calculator, GetOutputsMixin):
     """Bands, density of states and gap of a structure from a predicted H(R) and an exact S(R).
 
     model: name of an embedded model, path of a checkpoint, or a Predictor; device: None (CUDA if there
     is one), 'cpu', 'cuda:1' or a torch.device; dtype of the network; potential: an ASE calculator that supplies energy, forces and
     stress; energy: 'density' for those of a molecule's predicted density (density_energy.py); refine, n_rotations: of a model with
     a second stage (HarmoSE), see Predictor.with_options. Parameters, also of set(): kpts, any form ASE knows;
-    fermi_kpts, the mesh of the Fermi level, which never follows kpts; width, Fermi-Dirac smearing in eV.
+    fermi_kpts, the mesh of the Fermi level, which never follows kpts; width, Fermi-Dirac smearing in eV; charge in e (None: that in
+    atoms.info), see molecular.py.
 
     H and S are predicted once per structure; set(kpts=...) diagonalises again and nothing else.
     There is no total energy without ``potential`` or ``energy``: get_potential_energy() then warns and returns nan.
@@ -48,11 +49,12 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     name = "tracegrad"
     nolabel = True  # `ase run` must not pass a file label
-    implemented_properties: list[str] = []
+    implemented_properties: list[str] = list(FROM_DENSITY)
     default_parameters: dict[str, Any] = {
         "kpts": {"density": 3.5, "gamma": True},
         "fermi_kpts": {"density": 5.0, "gamma": True},
         "width": 0.0,
+        "charge": None,
     }
 
     def __init__(
@@ -81,7 +83,8 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         self.energy, self.potential = energy, choose_potential(potential, energy, self)
         if self.potential is not None:
             # A new list: the class attribute is shared by every calculator.
-            self.implemented_properties = [p for p in POTENTIAL if p in self.potential.implemented_properties]
+            supplied = [p for p in POTENTIAL if p in self.potential.implemented_properties]
+            self.implemented_properties = [*FROM_DENSITY, *supplied]
         self._structure: ElectronicStructure | None = None
         self._fermi: tuple | None = None
         self._source = None
@@ -109,7 +112,7 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     # -- ASE's protocol ------------------------------------------------------------------------
 
     def set(self, **parameters) -> dict:
-        """Change kpts, fermi_kpts or width; H and S stay."""
+        """Change kpts, fermi_kpts, width or charge; H and S stay."""
         for key in parameters:
             if key not in self.default_parameters:
                 near = difflib.get_close_matches(key, self.default_parameters, 1)
@@ -120,10 +123,12 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         width = parameters.get("width", 0.0)
         if not (isinstance(width, (int, float, np.number)) and 0 <= width < math.inf):
             raise InputError(f"width must be zero or a positive energy in eV, found {width!r}")
+        find_charge(None, parameters.get("charge"))
         # The copy matters: ASE compares with the old value, and an array may be changed in place by its owner.
         changed = Calculator.set(self, **copy.deepcopy(parameters))
         if changed:
-            self.results = {key: value for key, value in self.results.items() if key not in ELECTRONIC}
+            stale = ELECTRONIC + FROM_DENSITY + (POTENTIAL if "charge" in changed else ())
+            self.results = {key: value for key, value in self.results.items() if key not in stale}
         return changed
 
     def set_atoms(self, atoms):
@@ -143,7 +148,9 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         if atoms is not self.atoms:
             self._source, self.atoms = atoms, atoms.copy()
         for name in properties:
-            if self.potential is not None and name in self.implemented_properties:
+            if name in FROM_DENSITY:
+                self.results[name] = self._calculate_from_density(name, self.atoms)
+            elif self.potential is not None and name in self.implemented_properties:
                 self.results[name] = self.potential.get_property(name, self.atoms.copy())
         if not properties or set(properties) & set(ELECTRONIC):
             self._calculate_bands()
@@ -205,19 +212,6 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
         """Fermi level in eV, on the mesh fermi_kpts; nothing is solved at kpts for it."""
         return self._fermi_level(self._current_atoms(None))
 
-    def get_bz_k_points(self) -> np.ndarray:
-        """(F, 3) the whole mesh, in the order of ase.dft.kpoints.monkhorst_pack."""
-        return np.array(normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh.full_kpts)
-
-    def get_bz_to_ibz_map(self) -> np.ndarray:
-        """(F,) which of get_ibz_k_points() stands for each point of the whole mesh."""
-        return np.array(self._own_mesh().full_to_irreducible)
-
-    def _own_mesh(self) -> KMesh:
-        atoms = self._current_atoms(None)
-        mesh = normalise_kpts(self.parameters["kpts"], atoms).mesh
-        return self.electronic_structure(atoms).check_time_reversal(mesh)
-
     # -- real space ----------------------------------------------------------------------------
 
     def sample(self, atoms=None) -> Sample:
@@ -226,11 +220,14 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     def electronic_structure(self, atoms=None) -> ElectronicStructure:
         """What answers from H(R) and S(R); it and what it arranges are kept until the structure changes."""
-        structure = Structure.from_atoms(self._current_atoms(atoms))
-        known = self._structure
-        if known is None or not _same(known.sample.structure, structure):
-            # One assignment at the end: threads that share a calculator see a whole sample or the previous one.
-            self._structure = known = ElectronicStructure(predict_one(self.predictor, structure))
+        atoms = self._current_atoms(atoms)
+        structure, charge, known = Structure.from_atoms(atoms), self.find_charge(atoms), self._structure
+        if known is None or not known.sample.structure.equals(structure):
+            known = ElectronicStructure(predict_one(self.predictor, structure))
+        if charge != known.sample.info.get("charge", 0.0):
+            known = ElectronicStructure(with_charge(known.sample, charge))
+        # One assignment at the end: threads that share a calculator see a whole sample or the previous one.
+        self._structure = known
         return known
 
     def hamiltonian(self, atoms=None, *, symmetrized: bool = False) -> BlockMatrix:
@@ -247,7 +244,8 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
 
     def predict(self, list_of_atoms: Iterable, batch: int | str = "auto", progress: bool = True) -> Iterator[Sample]:
         """Iterate over the Samples of many structures, predicted in batches; see batching.predict_samples."""
-        return predict_samples(self.predictor, list_of_atoms, batch=batch, progress=progress)
+        charge = self.parameters["charge"]
+        return predict_samples(self.predictor, list_of_atoms, batch=batch, charge=charge, progress=progress)
 
     def fixed_density(self, **parameters) -> "TraceGradCalculator":
         """A second calculator that shares the predicted H and S, with other parameters (GPAW's name for it)."""
@@ -294,7 +292,3 @@ class TraceGradCalculator(ReciprocalSpace, Calculator, GetOutputsMixin):
     def __repr__(self) -> str:
         parameters = "".join(f", {key}={value!r}" for key, value in list(self.todict().items())[1:])
         return f"TraceGradCalculator({self.predictor.card.name!r}{parameters})\n{self.predictor.card}"
-
-
-def _same(first: Structure, second: Structure) -> bool:
-    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("numbers", "positions", "cell", "pbc"))

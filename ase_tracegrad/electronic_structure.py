@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from .blocks import BlockKey
+from .dipole import compute_dipole_integrals
 from .electronic.bloch import BlochSum
 from .electronic.dispersion import find_dispersive_axes
 from .electronic.dos import compute_dos, compute_dos_tetrahedron
@@ -18,6 +19,7 @@ from .electronic.ghosts import GhostStateWarning, describe_ghost, find_lowest_or
 from .electronic.inversion import Inversion, find_inversion
 from .electronic.irreducible import reduce_by_time_reversal, reduce_mesh
 from .electronic.kmesh import KMesh
+from .electronic.molecule import Levels, compute_dipole, solve_levels
 from .electronic.occupations import compute_occupations, find_fermi_level
 from .electronic.projections import Population, compute_populations, group_orbitals, project_bonds, project_states
 from .io.sample import Sample
@@ -82,14 +84,16 @@ class ElectronicStructure:
 
     def energies(self, kpts, *, progress: bool = False) -> np.ndarray:
         """(K, n) eV at kpts (K, 3) fractional. GhostStateWarning, once, if a state cannot be physical."""
-        sums = self.sums(len(kpts))
-        energies = solve_bloch(sums, kpts, progress=progress).energies
+        energies = solve_bloch(self.sums(len(kpts)), kpts, progress=progress).energies
+        self._warn_of_ghosts(energies, kpts)
+        return energies
+
+    def _warn_of_ghosts(self, energies: np.ndarray, kpts):
         if not self._ghosts:
-            ghost = describe_ghost(energies, np.asarray(kpts), self._lowest_orbital, sums.hamiltonian_error)
+            ghost = describe_ghost(energies, np.asarray(kpts), self._lowest_orbital, self.sums().hamiltonian_error)
             if ghost is not None:
                 self._ghosts.append(ghost)
                 warn_caller(ghost, GhostStateWarning)
-        return energies
 
     def sums(self, n_kpts: int = 0) -> BlochSum:
         """H and S as every quantity solves them, arranged once; real by inversion where that pays for so many k-points.
@@ -222,12 +226,31 @@ class ElectronicStructure:
         sums = self.sums(len(mesh.full_kpts))
         groups = self._group("atom")
         electrons = compute_populations(sums, mesh, self.n_electrons, groups, method=method, width=width, progress=progress)
-        valence = np.array([self.sample.basis.count_electrons(z[None]) for z in self.sample.structure.numbers])
-        return Populations(electrons, valence - electrons, self._symbols, method)
+        return Populations(electrons, self._valence - electrons, self._symbols, method)
+
+    def find_levels(self) -> Levels:
+        """Levels of a molecule, by electron count. ValueError for a periodic structure; errors of solve_levels for open shells."""
+        pbc = self.sample.structure.pbc
+        if pbc.any():
+            raise ValueError(f"levels are those of a molecule; found pbc {pbc.tolist()}: set atoms.pbc = False, or ask for bands")
+        levels = solve_levels(self.sums(), self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+        self._warn_of_ghosts(levels.energies[None], [[0.0, 0.0, 0.0]])
+        return levels
+
+    def compute_dipole(self) -> np.ndarray:
+        """Dipole moment (3,) of a molecule in e Angstrom, from minus to plus; of an ion about the origin. Errors of find_levels."""
+        levels, structure = self.find_levels(), self.sample.structure
+        integrals = compute_dipole_integrals(structure, self.sample.basis, self.sample.overlap)
+        return compute_dipole(levels, integrals, structure.positions, self._valence)
 
     def occupations(self, energies, fermi_level: float, *, width: float = 0.0) -> np.ndarray:
         """Electrons per state, shape of energies; width: Fermi-Dirac smearing in eV."""
         return compute_occupations(energies, fermi_level, **self._smearing(width))
+
+    @property
+    def _valence(self) -> np.ndarray:
+        """(N,) valence electrons of each neutral atom."""
+        return np.array([self.sample.basis.count_electrons(z[None]) for z in self.sample.structure.numbers])
 
     @property
     def _symbols(self) -> tuple[str, ...]:

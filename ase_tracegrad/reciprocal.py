@@ -133,6 +133,19 @@ class ReciprocalSpace:
         report = find_symmetry(structure.sums(), structure.sample.structure, kpts=points, below=below, tolerance=tolerance)
         return replace(report, names=named_points(atoms), rotations=self.predictor.equivariance)
 
+    def get_bz_k_points(self) -> np.ndarray:
+        """(F, 3) the whole mesh, in the order of ase.dft.kpoints.monkhorst_pack."""
+        return np.array(normalise_kpts(self.parameters["kpts"], self._current_atoms(None)).mesh.full_kpts)
+
+    def get_bz_to_ibz_map(self) -> np.ndarray:
+        """(F,) which of get_ibz_k_points() stands for each point of the whole mesh."""
+        return np.array(self._own_mesh().full_to_irreducible)
+
+    def _own_mesh(self) -> KMesh:
+        atoms = self._current_atoms(None)
+        mesh = normalise_kpts(self.parameters["kpts"], atoms).mesh
+        return self.electronic_structure(atoms).check_time_reversal(mesh)
+
     def _checked_atoms(self, atoms):
         """The atoms; a StructureError for those that cannot be right comes before anything about their k-points."""
         atoms = self._current_atoms(atoms)

@@ -49,6 +49,10 @@ class Structure:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def equals(self, other: "Structure") -> bool:
+        """Whether every number is the same."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ("numbers", "positions", "cell", "pbc"))
+
     @property
     def volume(self) -> float:
         """Of the cell, Angstrom^3."""

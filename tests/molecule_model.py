@@ -1,15 +1,17 @@
-"""Small models of molecules in def2-SVP: extended Hueckel theory, and the two-centre baseline of a few real labels."""
+"""Small models of molecules in def2-SVP: Hueckel theory, the two-centre baseline of a few labels, one epoch of QHNet."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from ase.build import molecule
 
 from ase_tracegrad.fit.config import TrainingConfig
+from ase_tracegrad.fit.export import export_model
 from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.def2_svp import FUNCTIONAL, def2_svp_basis
 from ase_tracegrad.io.store import StoreReader, StoreWriter
-from ase_tracegrad.labels.pyscf import QH9_SETTINGS, compute_molecule_labels
+from ase_tracegrad.labels.pyscf import QH9_SETTINGS, PyscfSettings, compute_molecule_labels
 from ase_tracegrad.nn.card import ModelCard
 from ase_tracegrad.nn.checkpoint import save_checkpoint
 from ase_tracegrad.nn.config import config_from_dict
@@ -19,6 +21,7 @@ from ase_tracegrad.overlap import compute_overlap
 # eV of each shell of def2-SVP: s, s (H), s, s, s, p, p, d (O), from orbital energies of the atoms.
 LEVELS = {1: (-13.6, -3.0, 0.0), 8: (-559.0, -34.0, -5.0, -16.0, 0.0, 10.0)}
 LAYERS = {"hidden": 8, "lmax": 2, "bottleneck": 6, "n_layers": 1, "n_pair_layers": 1, "n_radial": 8, "message_hidden": 8}
+FEW_LAYERS = {"hidden": 4, "lmax": 2, "bottleneck": 3, "n_layers": 2, "n_pair_layers": 1, "n_radial": 6, "message_hidden": 4}
 PAIRS = {"H-H": {"shortest": 0.6}, "H-O": {"shortest": 0.8}}
 CARD = ModelCard("hueckel", "for tests", sorted(LEVELS), "def2-SVP", "PySCF", FUNCTIONAL, cutoff=10.0, domain={"pairs": PAIRS})
 
@@ -73,3 +76,21 @@ def write_baseline_model(path, data):
     trainer.network.readout.spread.fill_(1e-3)
     trainer.network.readout.onsite_spread.fill_(1e-3)
     save_checkpoint(path, trainer.network, basis, replace(CARD, name=path.stem))
+
+
+def train_molecule_model(folder: Path) -> str:
+    """Path of the model file; needs PySCF, about three seconds."""
+    with StoreWriter(folder / "water.h5") as store:
+        for seed in range(4):
+            atoms = molecule("H2O2" if seed % 2 else "H2O")
+            atoms.rattle(0.05, seed=seed)
+            label = compute_molecule_labels(atoms, settings=PyscfSettings(grid_level=0))
+            info = label.info | {"split": "validation" if seed == 3 else "train"}
+            store.add(f"molecule-{seed}", replace(label, basis=def2_svp_basis(), info=info))
+    network = {"backbone": "qhnet", "cutoff": 6.0, "message_cutoff": 6.0, "qhnet": FEW_LAYERS}
+    network["tracegrad"] = {"hidden": 4, "invariants": 3}
+    settings = {"data": str(folder / "water.h5"), "out": str(folder), "network": network, "validate_bands": 0}
+    settings |= {"schedule": {"epochs": 1}, "card": {"name": "water", "description": "one epoch, for tests"}}
+    trainer = Trainer(config_from_dict(TrainingConfig, settings), def2_svp_basis(), [1, 8])
+    trainer.run(progress=False)
+    return str(export_model(trainer))

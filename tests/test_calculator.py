@@ -277,14 +277,14 @@ def test_structures_that_cannot_be_right(which, ask):
         list(atoms.calc.predict([atoms], progress=False))
 
 
-@pytest.mark.parametrize("ask", ["get_forces", "get_stress", "get_dipole_moment"])
+@pytest.mark.parametrize("ask", ["get_forces", "get_stress", "get_magnetic_moment"])
 def test_properties_it_has_not_say_what_would_provide_them(ask):
     atoms, _ = make_atoms("silicon")
     with pytest.raises(PropertyNotImplementedError, match="pass potential=<ASE calculator>"):
         getattr(atoms, ask)()
     atoms.calc = TraceGradCalculator(StandInPredictor(), potential=EMT())
     with pytest.raises(PropertyNotImplementedError, match="nor does its potential"):
-        atoms.get_dipole_moment()
+        atoms.get_magnetic_moment()
 
 
 def test_unknown_elements_are_refused_when_attached():

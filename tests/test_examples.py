@@ -13,7 +13,7 @@ from ase.io.jsonio import read_json
 import ase_tracegrad.models
 from ase_tracegrad.io.deeph import write_deeph
 from tests.calculator_cases import EMBEDDED, write_untrained_model
-from tests.molecule_model import label_waters, write_baseline_model
+from tests.molecule_model import label_waters, train_molecule_model, write_baseline_model
 
 matplotlib.use("agg")
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
@@ -42,6 +42,7 @@ def run_example(tmp_path, tmp_path_factory, monkeypatch, graphene_store):
 def test_examples_are_short():
     names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry"}
     names |= {"scf_start", "relax_with_density"}
+    names |= {"molecule_levels"}
     assert {p.stem for p in EXAMPLES} == names
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) < 60, path
@@ -127,6 +128,17 @@ def test_relax_with_density(run_example, water_files, capsys):
     assert found["energy"] > found["reference"]
     assert "above the self-consistent energy" in capsys.readouterr().out
     assert Path("relaxed.xyz").exists()
+
+
+def test_molecule_levels(run_example, capsys, tmp_path_factory):
+    pytest.importorskip("pyscf")
+    found = run_example("molecule_levels")
+    assert np.linalg.norm(found["dipole"]) == pytest.approx(0.416, abs=0.01)
+    assert "5    HOMO" in capsys.readouterr().out
+    model = train_molecule_model(tmp_path_factory.mktemp("molecules"))
+    assert len(run_example("molecule_levels", model)["levels"].energies) == 24
+    assert "Mulliken charges" in capsys.readouterr().out
+    assert Path("molecule_levels.png").stat().st_size > 10_000
 
 
 def test_the_example_of_the_readme(run_example):

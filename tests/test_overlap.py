@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from ase_tracegrad import overlap
+from ase_tracegrad import overlap, radial_integrals
 from ase_tracegrad.basis import AtomicBasis, Basis, GaussianRadial, Shell, TabulatedRadial
 from ase_tracegrad.conventions import PYSCF
 from ase_tracegrad.overlap import compute_overlap
+from ase_tracegrad.radial_integrals import closed_integrals, numerical_integrals
 from ase_tracegrad.structure import Structure, StructureError
 from ase_tracegrad.units import BOHR
 
@@ -101,8 +102,8 @@ def test_radial_integrals_in_closed_form(basis):
     distances = np.linspace(0.4, 6.0, 15)
     for a, b in ((6, 6), (6, 1), (1, 6)):
         step = np.pi / (1.25 * (basis[a].reach + basis[b].reach))
-        difference = overlap._closed_integrals(overlap._gaussians(basis[a]), overlap._gaussians(basis[b]))(distances)
-        difference -= overlap._numerical_integrals(basis[a], basis[b], step)(distances)
+        first, second = overlap.find_radials(basis[a]), overlap.find_radials(basis[b])
+        difference = closed_integrals(first, second)(distances) - numerical_integrals(first, second, step, "")(distances)
         assert np.abs(difference).max() < 1e-12
 
 
@@ -188,7 +189,7 @@ def test_what_lies_beyond_the_reach_is_negligible(basis):
 
 def test_equal_bases_share_one_table(monkeypatch):
     expected = compute_overlap(molecule("CH4"), make_basis())
-    monkeypatch.setattr(overlap, "_build_table", lambda a, b: pytest.fail("the table was built again"))
+    monkeypatch.setattr(overlap, "build_table", lambda *_: pytest.fail("the table was built again"))
     assert np.array_equal(compute_overlap(molecule("CH4"), make_basis()).values, expected.values)
 
 
@@ -196,12 +197,12 @@ def test_an_orbital_too_sharp_for_the_integration_is_reported(monkeypatch, caplo
     radial = gaussian(0, 900.0, 1.23).radial
     r = np.concatenate([np.linspace(0, 0.3, 200), np.linspace(0.31, radial.reach, 400)])
     sharp = Basis({6: AtomicBasis(6, (0,), (Shell(0, TabulatedRadial(0, r, radial(r))),))})
-    monkeypatch.setattr(overlap, "LARGEST_Q", 20.0)
+    monkeypatch.setattr(radial_integrals, "LARGEST_Q", 20.0)
     compute_overlap(Atoms("C2", positions=[[0, 0, 0], [0, 0, 1.5]]), sharp)
     assert "of an orbital's norm lies beyond" in caplog.text
     caplog.clear()
     monkeypatch.setattr(overlap, "_tables", {})
-    monkeypatch.setattr(overlap, "LARGEST_Q", 400.0)
+    monkeypatch.setattr(radial_integrals, "LARGEST_Q", 400.0)
     compute_overlap(Atoms("C2", positions=[[0, 0, 0], [0, 0, 1.5]]), sharp)
     assert not caplog.text
 

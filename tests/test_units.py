@@ -11,6 +11,7 @@ from ase_tracegrad import units
         (units.RYDBERG, ase.units.Rydberg),
         (units.BOHR, ase.units.Bohr),
         (units.BOLTZMANN, ase.units.kB),
+        (units.DEBYE, ase.units.Debye),
     ],
 )
 def test_constants_are_those_of_ase(ours, theirs):

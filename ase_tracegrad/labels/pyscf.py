@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from .. import closed_shell
 from ..basis import Basis, Shell
+from ..closed_shell import describe_open_shell
 from ..io.def2_svp import FUNCTIONAL, atom_of_shells, contract_gaussians
 from ..io.qh9 import molecule_matrix
 from ..io.sample import Sample
@@ -26,7 +28,7 @@ class PyscfNotFoundError(LabelError):
     """PySCF is not installed."""
 
 
-class OpenShellError(LabelError):
+class OpenShellError(LabelError, closed_shell.OpenShellError):
     """A molecule with unpaired electrons; only closed shells have labels."""
 
 
@@ -143,13 +145,7 @@ def make_molecule(symbols: Sequence[str], positions: np.ndarray, basis: str, cha
 
 
 def check_closed_shell(atoms, charge: int):
-    """LabelError for a crystal, heavy elements or no electrons, OpenShellError for unpaired electrons.
-
-    These show as an odd number of electrons, as magnetic moments (which ASE's g2 set has) or as a lone atom with an open shell;
-    another triplet cannot be told from here.
-    """
-    from ase.data import ground_state_magnetic_moments
-
+    """LabelError for a crystal, heavy elements or no electrons, OpenShellError for unpaired electrons (describe_open_shell)."""
     formula = atoms.get_chemical_formula()
     if atoms.pbc.any():
         raise LabelError(f"{formula} is periodic along {atoms.pbc.tolist()}; expected a molecule: set atoms.pbc = False")
@@ -158,15 +154,9 @@ def check_closed_shell(atoms, charge: int):
     electrons = int(atoms.numbers.sum()) - charge
     if electrons < 1:
         raise LabelError(f"{formula} with charge {charge} has {electrons} electrons")
-    if electrons % 2:
-        raise OpenShellError(
-            f"{formula} with charge {charge} has {electrons} electrons, an odd number: radicals have no restricted closed-shell "
-            "Hamiltonian and are not supported; give the charge of the ion, if it is one"
-        )
-    if np.abs(atoms.get_initial_magnetic_moments()).any():
-        raise OpenShellError(f"{formula} carries magnetic moments: only closed shells are supported; remove them if it has none")
-    if len(atoms) == 1 and charge == 0 and ground_state_magnetic_moments[atoms.numbers[0]]:
-        raise OpenShellError(f"the atom {formula} has an open shell in its ground state, which is not supported")
+    reason = describe_open_shell(atoms, charge)
+    if reason is not None:
+        raise OpenShellError(reason)
 
 
 def read_basis(molecule, settings: PyscfSettings) -> Basis:
