@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from ..electronic.gap import BandGap
 from .dos import plot_dos
-from .labels import describe_gap, find_zero, write_greek
+from .labels import describe_gap, find_zero, gather_ticks, write_greek
 from .style import BLUE, GREEN, GREY, ORANGE, RIBBON, STYLE, WINDOW, find_inside, select_groups
 
 
@@ -110,11 +110,8 @@ def split_path(x: np.ndarray) -> list[np.ndarray]:
 
 def dress_kpts(ax: Axes, path: BandPath):
     """Names of the special points below the axes, and a line at each."""
-    x, ticks, names = path.get_linear_kpoint_axis()
-    labels: dict[float, list[str]] = {}
-    for tick, name in zip(ticks, names, strict=True):
-        labels.setdefault(round(float(tick), 9), []).append(write_greek(name))
-    ax.set_xticks(list(labels), ["|".join(dict.fromkeys(group)) for group in labels.values()])
+    x, labels = path.get_linear_kpoint_axis()[0], gather_ticks(path)
+    ax.set_xticks(list(labels), ["|".join(dict.fromkeys(write_greek(name) for name in group)) for group in labels.values()])
     for tick in labels:
         ax.axvline(tick, color=GREY, linewidth=0.5, zorder=0)
     if x[-1] > x[0]:

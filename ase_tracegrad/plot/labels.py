@@ -1,16 +1,21 @@
 """What stands on the axes and in the titles: the energy zero, the gap in words, names of k-points."""
 
+import re
+
 import numpy as np
+from ase.dft.kpoints import BandPath
 from ase.spectrum.band_structure import BandStructure
 
 from ..electronic import kmesh
 from ..electronic.gap import BandGap
 
+LOWER = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
 
 def find_zero(bands: BandStructure, gap: BandGap | None) -> tuple[float, str]:
-    """Energy zero in eV and its name: the valence-band top of an insulator, else the Fermi level."""
+    """Energy zero in eV and its name: the top of the valence band or the highest filled level where there is a gap, else E_F."""
     if gap is not None and not gap.is_metal:
-        return gap.vbm, "E_{VBM}"
+        return gap.vbm, "E_{VBM}" if gap.periodic else "E_{HOMO}"
     return float(bands.reference), "E_F"
 
 
@@ -35,6 +40,23 @@ def name_kpt(kpt, path) -> str:
     if name is not None:
         return write_greek(name)
     return "(" + ", ".join(f"{x:.3g}" for x in kpt) + ")"
+
+
+def gather_ticks(path: BandPath) -> dict[float, list[str]]:
+    """{place on the path, 1/Angstrom: names of the special points there}; two names where the path jumps."""
+    _, ticks, names = path.get_linear_kpoint_axis()
+    labels: dict[float, list[str]] = {}
+    for tick, name in zip(ticks, names, strict=True):
+        labels.setdefault(round(float(tick), 9), []).append(name)
+    return labels
+
+
+def join_labels(names: list[str]) -> str:
+    """Names of special points as plain text: ['U', 'K1'] -> 'U|K₁', ['G'] -> 'Γ'."""
+    greek = {"G": "Γ", "Sigma": "Σ", "Delta": "Δ", "Lambda": "Λ"}
+    found = [re.match(r"([A-Za-z]+)(.*)", name) for name in names]
+    texts = [greek.get(m[1], m[1]) + m[2].translate(LOWER) if m else n for m, n in zip(found, names, strict=True)]
+    return "|".join(dict.fromkeys(texts))
 
 
 def write_milli(energy: float) -> str:

@@ -89,7 +89,7 @@ def plot_couplings(couplings: Couplings, *, limits: Sequence[float] | None = Non
         y = np.arange(len(couplings.names) + 1)
         colors = ax.pcolormesh(x, y, np.clip(table, low, None), norm=LogNorm(low, high), cmap="viridis", rasterized=True)
         ax.axvline(0.0, color="black", linewidth=0.8)
-        ax.set(xlabel="distance ($\\AA$)", ylim=(len(couplings.names), 0))
+        ax.set(xlabel="distance (Å)", ylim=(len(couplings.names), 0))
         ticks = [tick for tick in ax.get_xticks() if 0 < tick <= couplings.edges[-1]]
         ax.set_xticks([-width / 2, *ticks], ["on-\nsite", *(f"{tick:g}" for tick in ticks)])
         ax.set_yticks(y[:-1] + 0.5, couplings.names, fontsize=8)

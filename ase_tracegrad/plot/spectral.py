@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from .bands import dress_energy, dress_kpts, split_path
 from .style import STYLE, WINDOW
 
-COLORS = "magma_r"  # even in brightness, white where there is nothing
+COLORS = "Blues"  # white where there is nothing, darker the more there is, to every eye
 BRIGHTEST = 99.5  # per cent of the picture are below full colour: one sharp state must not make the others pale
 
 

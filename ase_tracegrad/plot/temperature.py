@@ -41,8 +41,8 @@ def plot_gap_against_temperature(
             ax.axhline(static, color=GREY, linestyle="--", linewidth=1.0, label="atoms at rest")
             cold = _find_cold(temperatures, gaps) if fit is None else _find_cold(*fit)
             if cold is not None:
-                shift = 1000 * (cold - static)
-                ax.set_title(f"zero-point renormalization {shift:+.0f} meV".replace("-", "−"), fontsize=9)
+                shift = f"{1000 * (cold - static):+.0f}".replace("-", "−")
+                ax.set_title(f"zero-point renormalization {shift} meV", fontsize=9)
         ax.set(xlabel="T (K)", ylabel=f"{name} (eV)")
         ax.tick_params(axis="x", length=3, direction="in")
         ax.margins(y=0.12)
