@@ -13,7 +13,9 @@ def report_structure(
     model: Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path.")] = "graphene-pbe",
     path: Annotated[str | None, typer.Option(help="Special points such as GMKG, or seekpath; default: the lattice's path.")] = None,
     npoints: Annotated[int, typer.Option(min=1, help="About how many k-points on the path.")] = 200,
-    kpts: Annotated[str | None, typer.Option(help="Gamma-centred mesh '12,12,1' of gap, Fermi level and DOS, or a density.")] = None,
+    kpts: Annotated[
+        str | None, typer.Option(help="Gamma-centred mesh '12,12,1' of gap, Fermi level and DOS, or a density.")
+    ] = None,
     by: Annotated[str, typer.Option(help="Shares of each atom, element, shell or orbital.")] = "shell",
     window: Annotated[str, typer.Option(help="Lowest and highest energy first shown, eV.")] = "-10,6",
     symmetry: Annotated[bool, typer.Option(help="Compare H and S with the symmetry of the structure.")] = True,

@@ -2,6 +2,7 @@
 
 const RIBBON = 0.15; // eV; half the height of a band that is one group's entirely
 const SHOWN_SHARES = 4;
+const DEGENERATE = 1e-3; // eV; levels of a molecule nearer than this stand side by side
 
 class BandView {
   // bands, dos: as report/bands.py describes them, dos may be null; file: begins the names of downloads.
@@ -9,7 +10,7 @@ class BandView {
     Object.assign(this, { bands, dos });
     this.molecule = bands.x.length === 1;
     this.zero = `E − ${bands.zeroName} (eV)`;
-    this.readout = make("p", { class: "readout", role: "status", "aria-live": "polite" }, "Point at a band, or press the arrow keys.");
+    this.readout = make("p", { class: "readout", role: "status", "aria-live": "polite" }, `Point at a ${this.molecule ? "level" : "band"}, or press the arrow keys.`);
     this.chart = this.makeBandChart();
     const charts = [make("figure", {}, this.chart.svg)];
     if (dos) {
@@ -45,8 +46,9 @@ class BandView {
       onKey: (key) => this.step(key),
     });
     this.ribbons = makeSvg("g", {});
-    const curves = bands.energies.map((energies) => {
-      const [xs, ys] = this.molecule ? [ends, [energies[0], energies[0]]] : [bands.x, energies];
+    this.places = this.molecule ? placeLevels(bands.energies.map(([energy]) => energy)) : null;
+    const curves = bands.energies.map((energies, band) => {
+      const [xs, ys] = this.molecule ? [this.places[band], [energies[0], energies[0]]] : [bands.x, energies];
       return makeSvg("path", { class: this.molecule ? "curve level" : "curve", d: tracePath(xs, ys, bands.breaks) });
     });
     chart.content.append(this.ribbons, ...curves);
@@ -58,7 +60,7 @@ class BandView {
     const { bands, dos } = this;
     const inside = dos.total.filter((_, index) => dos.energies[index] >= bands.window[0] && dos.energies[index] <= bands.window[1]);
     const chart = new Chart({
-      x: { low: 0, high: 1.08 * Math.max(...inside, 1e-6), fixed: true, label: "states / (eV cell)" },
+      x: { low: 0, high: 1.08 * Math.max(...inside, 1e-6), fixed: true, label: this.molecule ? "states / eV" : "states / (eV cell)" },
       y: { low: bands.window[0], high: bands.window[1], label: "" },
       describe: `Density of states, energies from the ${bands.zeroName} in eV. Up and down read it off.`,
       onMove: (_, y) => this.readDos(y),
@@ -84,7 +86,7 @@ class BandView {
     const group = bands.groups[chosen];
     bands.energies.forEach((energies, band) => {
       const half = group.shares[band].map((share) => (RIBBON * share) / 1000);
-      const [xs, es, hs] = this.molecule ? [[-0.5, 0.5], [energies[0], energies[0]], [half[0], half[0]]] : [bands.x, energies, half];
+      const [xs, es, hs] = this.molecule ? [this.places[band], [energies[0], energies[0]], [half[0], half[0]]] : [bands.x, energies, half];
       const starts = [0, ...bands.breaks, xs.length];
       for (let piece = 0; piece + 1 < starts.length; piece += 1) {
         const at = xs.map((_, index) => index).slice(starts[piece], starts[piece + 1]);
@@ -101,6 +103,11 @@ class BandView {
     const { bands } = this;
     this.k = this.molecule ? 0 : nearest(bands.x, x);
     this.band = nearest(bands.energies.map((energies) => energies[this.k]), y);
+    if (this.molecule) {
+      const energy = bands.energies[this.band][0];
+      const beside = bands.energies.findIndex(([other], band) => Math.abs(other - energy) < DEGENERATE && this.places[band][0] <= x && x <= this.places[band][1]);
+      this.band = beside < 0 ? this.band : beside;
+    }
     this.readBand();
   }
 
@@ -169,7 +176,7 @@ class BandView {
     this.chart.cursor = undefined;
     const parts = dos.groups.map((group) => `${group.name} ${writeNumber(group.weights[at], 3)}`).join(", ");
     this.readout.textContent = `${this.zero.replace(" (eV)", "")} = ${writeNumber(this.energy, 3)} eV; ` +
-      `${writeNumber(dos.total[at], 3)} states per eV and cell: ${parts}`;
+      `${writeNumber(dos.total[at], 3)} states per eV${this.molecule ? "" : " and cell"}: ${parts}`;
     this.drawCursor();
   }
 
@@ -180,7 +187,10 @@ class BandView {
       if (this.energy !== undefined) {
         const [px, py] = chart.toPixel(this.band === undefined || this.molecule ? chart.view.x[0] : this.bands.x[this.k], this.energy);
         marks.push(makeSvg("line", { class: "cursor", x1: MARGIN.left, x2: MARGIN.left + chart.plotWidth, y1: py, y2: py }));
-        if (chart === this.chart && this.band !== undefined && !this.molecule) {
+        if (chart === this.chart && this.band !== undefined && this.molecule) {
+          const [left, right] = this.places[this.band].map((x) => chart.toPixel(x, this.energy)[0]);
+          marks.push(makeSvg("circle", { class: "mark", cx: (left + right) / 2, cy: py, r: 5 }));
+        } else if (chart === this.chart && this.band !== undefined) {
           marks.push(makeSvg("line", { class: "cursor", x1: px, x2: px, y1: MARGIN.top, y2: MARGIN.top + chart.plotHeight }));
           marks.push(makeSvg("circle", { class: "mark", cx: px, cy: py, r: 5 }));
         }
@@ -217,6 +227,17 @@ class BandView {
     const heads = ["energy (eV)", "DOS (states / (eV cell))", ...dos.groups.map((group) => group.name)];
     return [heads, ...dos.energies.map((energy, at) => [energy + bands.zero, dos.total[at], ...dos.groups.map((group) => group.weights[at])])];
   }
+}
+
+// Left and right end of each level of a molecule between -0.5 and 0.5; degenerate levels share the width.
+function placeLevels(energies) {
+  const groups = [];
+  energies.forEach((energy, level) => {
+    const last = groups[groups.length - 1];
+    if (last && energy - energies[last[last.length - 1]] < DEGENERATE) last.push(level);
+    else groups.push([level]);
+  });
+  return groups.flatMap((group) => group.map((_, n) => [(n + 0.08) / group.length - 0.5, (n + 0.92) / group.length - 0.5]));
 }
 
 // Index of the value nearest to `wanted`.

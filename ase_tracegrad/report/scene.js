@@ -4,7 +4,7 @@ const TURN = 0.12; // radians of one key press
 const LIGHT = 0.35; // brightness added where the light meets a sphere
 
 class Scene {
-  // items: {faces: [[points]], lines: [{from, to, color, width, dash}], spheres: [{at, radius, color, name}],
+  // items: {faces: [[points]], lines: [{from, to, color, width, dash, border}], spheres: [{at, radius, color, name}],
   // texts: [{at, text}], fit: points that have to be in view, or all}; describe: for screen readers; turn: first rotation (3 rows); onPoint(sphere or null).
   constructor({ items, describe, turn, onPoint }) {
     Object.assign(this, { items, onPoint, first: turn });
@@ -154,7 +154,7 @@ class Scene {
   }
 
   paintLines() {
-    return this.items.lines.map(({ from, to, color, width, dash }) => {
+    return this.items.lines.map(({ from, to, color, width, dash, border }) => {
       const [a, b] = [this.project(from), this.project(to)];
       const paint = (pen) => {
         [pen.strokeStyle, pen.lineWidth, pen.lineCap] = [this.colors[color] || color, width, "round"];
@@ -163,6 +163,12 @@ class Scene {
         pen.moveTo(a[0], a[1]);
         pen.lineTo(b[0], b[1]);
         pen.stroke();
+        if (border) {
+          // White bonds on white paper, black ones on black.
+          [pen.globalCompositeOperation, pen.strokeStyle, pen.lineWidth] = ["destination-over", this.colors.faint, width + 1.5];
+          pen.stroke();
+          pen.globalCompositeOperation = "source-over";
+        }
         pen.setLineDash([]);
       };
       return { depth: (a[2] + b[2]) / 2, paint };

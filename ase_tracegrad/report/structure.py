@@ -67,7 +67,9 @@ def collect_structure_report(atoms, options: ReportOptions) -> tuple[dict, BandG
     bands, shares = calc.fat_bands(options.path, options.npoints, by=options.by, atoms=atoms)
     gap = calc.band_gap(atoms=atoms)
     zero = find_zero(bands, gap)[0]
-    wide = (options.window[0] - BEYOND, options.window[1] + BEYOND)
+    # A gap wider than the window would show no empty states.
+    window = options.window[0], max(options.window[1], 0.0 if gap.is_metal else gap.gap + 2.0)
+    wide = (window[0] - BEYOND, window[1] + BEYOND)
     grid = np.arange(wide[0] + zero - bands.reference, wide[1] + zero - bands.reference, 0.02)
     width, mesh = (0.0 if atoms.pbc.any() else LEVEL_WIDTH), options.kpts or dos_mesh(atoms)
     parts = calc.projected_dos(grid, by=options.by, method="loewdin", width=width, kpts=mesh, atoms=atoms)
@@ -76,12 +78,16 @@ def collect_structure_report(atoms, options: ReportOptions) -> tuple[dict, BandG
     data = {
         "atoms": describe_atoms(atoms, structure.dispersive),
         "zone": describe_zone(bands.path, structure.dispersive),
-        "bands": describe_bands(bands, wide, gap=gap, shares=shares) | {"window": list(options.window)},
+        "bands": describe_bands(bands, wide, gap=gap, shares=shares) | {"window": window},
         "dos": describe_dos(parts, bands.reference - zero, wide),
         "facts": _list_facts(atoms, structure, gap, bands.reference, symmetry),
         "gap": {"kind": gap.kind, "rows": _list_gap(gap)},
         "symmetry": None if symmetry is None else _describe_symmetry(symmetry),
-        "trust": {"reasons": calc.predictor.check(Structure.from_atoms(atoms)), "warnings": [], "described": bool(card.domain.get("pairs"))},
+        "trust": {
+            "reasons": calc.predictor.check(Structure.from_atoms(atoms)),
+            "warnings": [],
+            "described": bool(card.domain.get("pairs")),
+        },
         "card": _describe_card(card),
         "settings": _list_settings(calc, options, mesh, width, len(bands.path.kpts)),
     }
@@ -106,15 +112,15 @@ def _list_gap(gap: BandGap) -> list[list]:
     top, bottom = ("valence-band top", "conduction-band bottom") if gap.periodic else ("highest filled", "lowest empty")
 
     def at(k):
-        return describe_kpt(k, gap.names) if gap.periodic else ""
+        return [describe_kpt(k, gap.names)] if gap.periodic else []
 
     if gap.n_filled is None:
-        return [["top of the highest band with electrons", gap.vbm, at(gap.k_vbm)]]
+        return [["top of the highest band with electrons", gap.vbm, *at(gap.k_vbm)]]
     return [
-        ["gap", gap.gap, ""],
-        *([["smallest direct gap", gap.direct_gap, at(gap.k_direct)]] if gap.periodic else []),
-        [top, gap.vbm, at(gap.k_vbm)],
-        [bottom, gap.cbm, at(gap.k_cbm)],
+        ["gap", gap.gap, *([""] if gap.periodic else [])],
+        *([["smallest direct gap", gap.direct_gap, *at(gap.k_direct)]] if gap.periodic else []),
+        [top, gap.vbm, *at(gap.k_vbm)],
+        [bottom, gap.cbm, *at(gap.k_cbm)],
     ]
 
 

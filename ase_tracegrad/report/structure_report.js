@@ -38,7 +38,7 @@ function placeAtoms(atoms, repeat) {
     });
     for (const [number, ...half] of atoms.bonds) {
       const from = add(atoms.positions[number], shift);
-      lines.push({ from, to: add(from, half), color: atoms.elements[atoms.symbols[number]].color, width: 5 });
+      lines.push({ from, to: add(from, half), color: atoms.elements[atoms.symbols[number]].color, width: 5, border: true });
     }
   }
   return { faces: [], lines: [...lines, ...(atoms.cell ? boxLines(atoms.cell) : [])], spheres, texts: atoms.cell ? axisNames(atoms.cell, "abc") : [], fit: spheres.map(({ at }) => at) };
@@ -105,7 +105,7 @@ function drawReport(data) {
   const bands = new BandView(data.bands, data.dos, file);
   main.append(makeFacts(data.facts, "strong"), drawTrust(data.trust, data.card),
     makeSection(data.zone ? "Bands and density of states" : "Levels and density of states", bands.element, makeDetails("Energies as a table", bands.makeTable())),
-    makeSection("Gap", makeTable(`By electron count: ${data.gap.kind}`, ["quantity", "eV", "where"], data.gap.rows)),
+    makeSection("Gap", makeTable(`By electron count: ${data.gap.kind}`, ["quantity", "eV", ...(data.zone ? ["where"] : [])], data.gap.rows)),
     makeSection("Structure", make("div", { class: "pair" }, drawAtoms(data.atoms), ...(data.zone ? [drawZone(data.zone)] : []))));
   if (data.symmetry) main.append(drawSymmetry(data.symmetry));
   main.append(drawCard(data.card), makeSection("Settings", makeFacts(data.settings)));
