@@ -61,11 +61,12 @@ def tabulate_bands(bands: BandStructure, shares: Mapping[str, np.ndarray] | None
 
 def tabulate_dos(dos: GridDOSData | GridDOSCollection) -> dict[str, np.ndarray]:
     """Energies from the Fermi level in eV, the density of states in states per eV and cell, and its parts if there are any."""
-    parts = list(dos) if isinstance(dos, GridDOSCollection) else []
-    weights = [np.asarray(part.get_weights()) for part in parts] or [np.asarray(dos.get_weights())]
-    energies = np.asarray((parts[0] if parts else dos).get_energies())
-    columns = {"energy - E_F (eV)": energies, "DOS (states / (eV cell))": np.sum(weights, axis=0)}
-    return columns | {part.info["label"]: weight for part, weight in zip(parts, weights, strict=False)}
+    parts = list(dos) if isinstance(dos, GridDOSCollection) else [dos]
+    weights = [np.asarray(part.get_weights()) for part in parts]
+    columns = {"energy - E_F (eV)": np.asarray(parts[0].get_energies()), "DOS (states / (eV cell))": np.sum(weights, axis=0)}
+    if isinstance(dos, GridDOSCollection):
+        columns |= {part.info["label"]: weight for part, weight in zip(parts, weights, strict=True)}
+    return columns
 
 
 def _without_nan(values):

@@ -45,9 +45,10 @@ function makeDetails(summary, ...children) {
 function makeTable(caption, heads, rows, digits = 4) {
   const isNumber = (value) => typeof value === "number";
   const numeric = heads.map((_, column) => rows.length > 0 && rows.every((row) => row[column] === null || isNumber(row[column])));
+  const digitsOf = heads.map((_, column) => (rows.every((row) => row[column] === null || Number.isInteger(row[column])) ? 0 : digits));
   const cell = (value, column) => {
     const kind = numeric[column] ? "number" : null;
-    const text = value === null || value === undefined ? "–" : isNumber(value) ? writeNumber(value, digits) : value;
+    const text = value === null || value === undefined ? "–" : isNumber(value) ? writeNumber(value, digitsOf[column]) : value;
     return column === 0 ? make("th", { scope: "row", class: kind }, text) : make("td", { class: kind }, text);
   };
   const head = make("tr", {}, ...heads.map((text, column) => make("th", { scope: "col", class: numeric[column] ? "number" : null }, text)));
@@ -65,14 +66,13 @@ function makeLegend(entries) {
   return make("ul", { class: "legend" }, ...entries.map(({ name, color }) => make("li", {}, swatch(color), name)));
 }
 
-// A number as people write it: a true minus, and no more digits than asked for.
+// A number with so many digits after the point, a true minus, and no minus before zero.
 function writeNumber(value, digits = 4) {
-  const text = Number.isInteger(value) ? String(value) : Math.abs(value) >= 1e-3 || value === 0 ? value.toFixed(digits) : value.toExponential(2);
-  return text.replace(/-/g, "−");
+  return (Number(value.toFixed(digits)) + 0).toFixed(digits).replace("-", "−");
 }
 
 function writeVector(values, digits = 4) {
-  return "(" + values.map((value) => writeNumber(Number(value.toFixed(digits)) + 0, digits)).join(", ") + ")";
+  return "(" + values.map((value) => writeNumber(value, digits)).join(", ") + ")";
 }
 
 // A button that saves columns as a csv file; made in the browser, nothing is fetched.

@@ -15,8 +15,6 @@ LABELS = {
     "gap": "gap (eV)",
     "direct_gap": "direct gap (eV)",
     "fermi_level": "Fermi level (eV)",
-    "vbm": "VBM (eV)",
-    "cbm": "CBM (eV)",
 }
 FIRST = ("name", "formula", "gap", "direct_gap", "fermi_level")  # columns, in this order, before all others
 LAST = ("flags",)

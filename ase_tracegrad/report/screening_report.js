@@ -7,7 +7,8 @@ class Screening {
     Object.assign(this, { count, columns, bands, page: 0, chosen: null, sorted: { column: 0, down: false } });
     const isNumber = (value) => value === null || typeof value === "number";
     this.numeric = columns.filter(({ values }) => values.every(isNumber) && values.some((value) => value !== null));
-    this.names = this.column("name").values;
+    this.digits = columns.map(({ values }) => (values.every((value) => value === null || Number.isInteger(value)) ? 0 : 3));
+    this.names = this.column("name")?.values;
     this.kept = Array.from({ length: count }, (_, row) => row);
     this.status = make("p", { role: "status", "aria-live": "polite" });
     this.tableBox = make("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Structures" });
@@ -25,6 +26,7 @@ class Screening {
     const facts = [["Structures", String(this.count)], ["With flags", String(flagged)], ["With bands", String(Object.keys(this.bands).length)]];
     if (gaps.length) facts.push(["Gaps", `${writeNumber(least(gaps), 3)} to ${writeNumber(-least(gaps.map((gap) => -gap)), 3)} eV`]);
     main.append(makeFacts(facts));
+    if (!this.count) return;
     main.append(makeSection("Filter", this.makeFilters(), this.status));
     if (this.numeric.length) main.append(makeSection("One quantity against another", this.makeScatter()));
     main.append(this.bandsBox, makeSection("Structures", this.makePager(), this.tableBox));
@@ -110,9 +112,9 @@ class Screening {
   }
 
   makeRow(row) {
-    const cells = this.columns.map((column) => {
+    const cells = this.columns.map((column, index) => {
       const value = column.values[row];
-      const text = value === null ? "–" : typeof value === "number" ? writeNumber(value, 3) : typeof value === "boolean" ? (value ? "yes" : "no") : value;
+      const text = value === null ? "–" : typeof value === "number" ? writeNumber(value, this.digits[index]) : typeof value === "boolean" ? (value ? "yes" : "no") : value;
       if (column.key !== "name") return make("td", { class: this.numeric.includes(column) ? "number" : null }, text);
       const shown = this.bands[row] ? makeButton(text, `Show the bands of ${text}`, () => this.choose(row)) : text;
       return make("th", { scope: "row" }, shown);

@@ -17,7 +17,8 @@ PATIENCE = 60  # seconds for one answer, on a busy machine
 
 
 class Browser:
-    """One tab; ``errors``: what the console and exceptions said; ``requests``: every address asked for."""
+    """One tab; ``errors``: what the console and exceptions said; ``requests``: every address asked for; ``refused``:
+    those that the page's own policy stopped."""
 
     def __init__(self, profile: Path):
         program = next((found for found in map(shutil.which, NAMES) if found), None)
@@ -37,7 +38,8 @@ class Browser:
         )
         os.close(command_read)
         os.close(answer_write)
-        self._number, self._buffer, self._session, self.errors, self.requests = 0, b"", None, [], []
+        self._number, self._buffer, self._session = 0, b"", None
+        self.errors, self.requests, self.refused = [], [], []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Accessibility"):
@@ -51,7 +53,7 @@ class Browser:
 
     def open(self, path: Path, *, width: int = 1200, height: int = 900, dark: bool = False):
         """Load a file, as a user does with a double click, and wait until it is drawn."""
-        self.errors, self.requests = [], []
+        self.errors, self.requests, self.refused = [], [], []
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -138,6 +140,8 @@ class Browser:
             self.errors.append(facts["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(facts["request"]["url"])
+        elif method == "Network.loadingFailed" and facts.get("blockedReason") == "csp":
+            self.refused.append(facts["requestId"])
 
     def _receive(self) -> dict:
         while b"\0" not in self._buffer:
