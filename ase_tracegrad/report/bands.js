@@ -164,8 +164,8 @@ class BandView {
     const { bands } = this;
     const here = bands.ticks.find((tick) => Math.abs(tick.at - bands.x[k]) < 1e-6);
     const after = bands.ticks.findIndex((tick) => tick.at > bands.x[k]);
-    const name = here ? here.label : after > 0 ? `${bands.ticks[after - 1].label} to ${bands.ticks[after].label}` : "k";
-    return `${name} ${writeVector(bands.kpts[k])}`;
+    const name = here ? here.label : after > 0 ? `${bands.ticks[after - 1].label} to ${bands.ticks[after].label}` : "path";
+    return `${name}, k = ${writeVector(bands.kpts[k])}`;
   }
 
   readDos(energy) {

@@ -13,6 +13,7 @@ class Chart {
     this.home = { x: [x.low, x.high], y: [y.low, y.high] };
     this.view = { x: [...this.home.x], y: [...this.home.y] };
     this.linked = [];
+    this.width = 600;
     const clip = "clip-" + Chart.count++;
     this.clip = makeSvg("rect", {});
     this.content = makeSvg("g", {});
@@ -44,7 +45,7 @@ class Chart {
   }
 
   get plotWidth() {
-    return Math.max(20, (this.svg.clientWidth || 600) - MARGIN.left - MARGIN.right);
+    return Math.max(20, this.width - MARGIN.left - MARGIN.right);
   }
 
   get plotHeight() {
@@ -103,6 +104,7 @@ class Chart {
   }
 
   draw() {
+    this.width = this.svg.clientWidth || 600; // asked for once: the browser lays out the page to know it
     const [x0, y0] = this.toPixel(0, 0);
     const sx = this.plotWidth / (this.view.x[1] - this.view.x[0]);
     const sy = this.plotHeight / (this.view.y[1] - this.view.y[0]);
@@ -117,9 +119,10 @@ class Chart {
     const [low, high] = this.view[name];
     const length = name === "x" ? this.plotWidth : this.plotHeight;
     const ticks = this[name].ticks || niceTicks(low, high, Math.max(2, Math.floor(length / 70)));
+    const slack = 1e-4 * (high - low); // numbers are rounded, and the last special point must not fall off
     const [right, bottom] = [MARGIN.left + this.plotWidth, MARGIN.top + this.plotHeight];
     return ticks
-      .filter(({ at }) => at >= low - 1e-9 && at <= high + 1e-9)
+      .filter(({ at }) => at >= low - slack && at <= high + slack)
       .flatMap(({ at, label }) => {
         const [px, py] = this.toPixel(at, at);
         const kind = at === 0 && name === "y" ? "zero" : "grid";

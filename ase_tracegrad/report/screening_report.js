@@ -1,10 +1,12 @@
 // The page of a screening. The data are what report/screening.py collects: columns, and bands of some rows.
 
 const PAGE = 50; // rows of the table shown at once
+const COLLATOR = new Intl.Collator("en", { numeric: true }); // x2 before x10
+const CROWD = 5000; // dots from which on they are small squares
 
 class Screening {
   constructor({ count, columns, bands }) {
-    Object.assign(this, { count, columns, bands, page: 0, chosen: null, sorted: { column: 0, down: false } });
+    Object.assign(this, { count, columns, bands, page: 0, chosen: null, sorted: { column: -1, down: false } }); // as they came
     const isNumber = (value) => value === null || typeof value === "number";
     this.numeric = columns.filter(({ values }) => values.every(isNumber) && values.some((value) => value !== null));
     this.digits = columns.map(({ values }) => (values.every((value) => value === null || Number.isInteger(value)) ? 0 : 3));
@@ -68,18 +70,21 @@ class Screening {
   }
 
   sort() {
+    this.page = 0;
+    if (this.sorted.column >= 0) this.kept.sort(this.makeOrder());
+    this.drawTable();
+  }
+
+  makeOrder() {
     const { values } = this.columns[this.sorted.column];
     const sign = this.sorted.down ? -1 : 1;
     // What is empty comes last in either direction.
-    const compare = (a, b) => {
+    return (a, b) => {
       const [first, second] = [values[a], values[b]];
       if (first === null || second === null) return (first === null) - (second === null) || a - b;
-      const order = typeof first === "number" && typeof second === "number" ? first - second : String(first).localeCompare(String(second), "en", { numeric: true });
+      const order = typeof first === "number" && typeof second === "number" ? first - second : COLLATOR.compare(first, second);
       return sign * order || a - b;
     };
-    this.kept.sort(compare);
-    this.page = 0;
-    this.drawTable();
   }
 
   // -- table ---------------------------------------------------------------------------------------
@@ -177,11 +182,39 @@ class Screening {
       onPick: (x, y) => this.pick(this.nearestPoint(x, y)),
       onKey: (key) => this.stepPoint(key),
     });
-    // Lines of no length with round ends: one path for all dots.
-    chart.content.append(makeSvg("path", { class: "dots", d: this.points.map((row) => `M${xs.values[row]} ${ys.values[row]}h0`).join("") }));
-    chart.onDraw = () => this.markChosen();
+    // Dots lie on a canvas behind the chart: a hundred thousand elements of SVG would take seconds to draw.
+    const canvas = make("canvas", { class: "dots", "aria-hidden": "true" });
+    chart.onDraw = () => {
+      this.paintDots(canvas);
+      this.markChosen();
+    };
     this.chart = chart;
-    this.scatterBox.replaceChildren(make("div", { class: "tools" }, ...chart.tools()), chart.svg);
+    this.scatterBox.replaceChildren(make("div", { class: "tools" }, ...chart.tools()), make("div", { class: "layers" }, canvas, chart.svg));
+  }
+
+  paintDots(canvas) {
+    const { chart, points } = this;
+    const [xs, ys] = this.shown.map((index) => this.numeric[index].values);
+    const ratio = window.devicePixelRatio || 1;
+    [canvas.width, canvas.height] = [Math.round(chart.width * ratio), Math.round(chart.height * ratio)];
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    pen.beginPath();
+    pen.rect(MARGIN.left, MARGIN.top, chart.plotWidth, chart.plotHeight);
+    pen.clip();
+    pen.fillStyle = getComputedStyle(canvas).color;
+    pen.globalAlpha = 0.55;
+    const size = points.length > CROWD ? 3 : 6;
+    for (const row of points) {
+      const [x, y] = chart.toPixel(xs[row], ys[row]);
+      if (size === 3) {
+        pen.fillRect(x - size / 2, y - size / 2, size, size);
+      } else {
+        pen.beginPath();
+        pen.arc(x, y, size / 2, 0, 2 * Math.PI);
+        pen.fill();
+      }
+    }
   }
 
   nearestPoint(x, y) {

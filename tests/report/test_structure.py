@@ -122,9 +122,9 @@ def test_keys_read_band_after_band(browser, silicon_page):
     browser.press("ArrowUp")
     assert re.search(r"band [3-5]", readout(browser))
     browser.press("PageDown")
-    assert readout(browser).startswith("X|U (0.5")
+    assert readout(browser).startswith("X|U, k = (0.5")
     browser.press("ArrowLeft")
-    assert readout(browser).startswith("Γ to X|U")
+    assert readout(browser).startswith("Γ to X|U, k = ")
     assert len(data["ticks"]) == 4
 
 
