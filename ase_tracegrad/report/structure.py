@@ -117,7 +117,7 @@ def _list_gap(gap: BandGap) -> list[list]:
     if gap.n_filled is None:
         return [["top of the highest band with electrons", gap.vbm, *at(gap.k_vbm)]]
     return [
-        ["gap", gap.gap, *([""] if gap.periodic else [])],
+        ["overlap of the bands, negative" if gap.gap < 0 else "gap", gap.gap, *([""] if gap.periodic else [])],
         *([["smallest direct gap", gap.direct_gap, *at(gap.k_direct)]] if gap.periodic else []),
         [top, gap.vbm, *at(gap.k_vbm)],
         [bottom, gap.cbm, *at(gap.k_cbm)],
