@@ -71,7 +71,7 @@ def collect_structure_report(atoms, options: ReportOptions) -> tuple[dict, BandG
     window = options.window[0], max(options.window[1], 0.0 if gap.is_metal else gap.gap + 2.0)
     wide = (window[0] - BEYOND, window[1] + BEYOND)
     grid = np.arange(wide[0] + zero - bands.reference, wide[1] + zero - bands.reference, 0.02)
-    width, mesh = (0.0 if atoms.pbc.any() else LEVEL_WIDTH), options.kpts or dos_mesh(atoms)
+    width, mesh = (0.0 if atoms.pbc.any() else LEVEL_WIDTH), options.kpts if options.kpts is not None else dos_mesh(atoms)
     parts = calc.projected_dos(grid, by=options.by, method="loewdin", width=width, kpts=mesh, atoms=atoms)
     symmetry = calc.symmetry_report(atoms=atoms) if options.symmetry else None
     card = calc.predictor.card
