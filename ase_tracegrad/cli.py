@@ -1,4 +1,4 @@
-"""The command line: tracegrad bands | dos | gap | levels | symmetry | predict | convert | train | evaluate | info | models | demo.
+"""The command line: tracegrad bands | dos | gap | levels | report | predict | convert | train | evaluate | info | models | demo.
 
 Anything wrong with the input ends in exit code 2 and one line on stderr.
 """
@@ -29,19 +29,17 @@ from .convert_command import convert_files
 from .levels_command import show_levels
 from .model_commands import models_app
 from .replace_file import replace_file, replace_text
+from .report_command import report_structure
 from .training_commands import evaluate_model_file, train_from_config
 
 if TYPE_CHECKING:
     from .io.sample import Sample
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 app.command("levels")(show_levels)
 app.command("convert")(convert_files)
+app.command("report")(report_structure)
 app.command("train")(train_from_config)
 app.command("evaluate")(evaluate_model_file)
 

@@ -81,8 +81,7 @@ def _draw(calc: TraceGradCalculator, references: list[dict], out: Path):
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    from .plot import STYLE, plot_dos
-    from .plot_comparison import plot_comparison
+    from .plot import STYLE, plot_comparison, plot_dos
 
     with plt.style.context(STYLE):
         width = 3.9 * len(references)

@@ -144,7 +144,7 @@ def _draw(levels, formula: str, path: Path):
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    from .plot_levels import plot_levels
+    from .plot import plot_levels
 
     plot_levels(levels, title=formula)
     plt.savefig(path)

@@ -16,7 +16,7 @@ from ase.units import Debye
 from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.electronic.kmesh import make_list
 from ase_tracegrad.electronic_structure import ElectronicStructure
-from ase_tracegrad.plot_levels import plot_levels
+from ase_tracegrad.plot import plot_levels
 
 atoms = molecule("H2O")
 gamma = make_list([[0.0, 0.0, 0.0]])

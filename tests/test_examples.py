@@ -40,9 +40,8 @@ def run_example(tmp_path, tmp_path_factory, monkeypatch, graphene_store):
 
 
 def test_examples_are_short():
-    names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry"}
-    names |= {"scf_start", "relax_with_density"}
-    names |= {"molecule_levels"}
+    names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry", "report"}
+    names |= {"scf_start", "relax_with_density", "molecule_levels"}
     assert {p.stem for p in EXAMPLES} == names
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) < 60, path
@@ -85,6 +84,15 @@ def test_orbitals_and_symmetry(run_example, capsys):
     if run_example.trained:
         assert 1.7 < found["pi_electrons"] < 2.0  # of two pi electrons; the rest is in d functions
         assert found["pz_share"].min() > 0.7
+
+
+def test_report(run_example):
+    found = run_example("report")
+    assert "<title>C2: graphene</title>" in Path("report.html").read_text(encoding="utf-8")
+    assert "strain (%)" in Path("strained.html").read_text(encoding="utf-8")
+    assert found["count"] == 5
+    assert Path("couplings.png").stat().st_size > 5_000
+    assert len(Path("couplings.csv").read_text().splitlines()) == len(found["couplings"].edges) + 1
 
 
 def test_high_throughput(run_example, capsys):

@@ -15,7 +15,7 @@ from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.io.qh9_writer import QH9Writer
 from ase_tracegrad.io.store import StoreWriter
 from ase_tracegrad.labels.pyscf import PyscfSettings, compute_molecule_labels
-from ase_tracegrad.plot_levels import plot_levels
+from ase_tracegrad.plot import plot_levels
 from ase_tracegrad.units import DEBYE
 from tests.molecule_model import train_molecule_model
 

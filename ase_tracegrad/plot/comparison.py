@@ -7,7 +7,9 @@ import numpy as np
 from ase.spectrum.band_structure import BandStructure
 from matplotlib.axes import Axes
 
-from .plot import GREY, ORANGE, STYLE, WINDOW, _draw_lines, _dress_energy, _dress_path, _inside, _milli
+from .bands import draw_lines, dress_energy, dress_kpts
+from .labels import write_milli
+from .style import GREY, ORANGE, STYLE, WINDOW, find_inside
 
 
 def plot_comparison(
@@ -29,17 +31,17 @@ def plot_comparison(
     n = min(predicted.energies.shape[2], reference.energies.shape[2])
     from_zero = reference.energies[0, :, :n] - reference.reference
     error = predicted.energies[0, at, :n] - reference.reference - from_zero
-    inside = _inside(from_zero, error_window)
+    inside = find_inside(from_zero, error_window)
     with plt.style.context(STYLE):
         if axes is None:
             axes = plt.subplots(2, 1, figsize=(4.6, 5.6), height_ratios=(4, 1), sharex=True, layout="constrained")[1]
         ax, below = axes
         x = predicted.path.get_linear_kpoint_axis()[0]
-        _draw_lines(ax, predicted, reference.reference, color=ORANGE, label=labels[0], linewidth=1.0)
+        draw_lines(ax, predicted, reference.reference, color=ORANGE, label=labels[0], linewidth=1.0)
         dots = ax.plot(x[at], from_zero, "o", color="black", markersize=2.0, markeredgewidth=0)
         dots[0].set_label(labels[1])
-        _dress_path(ax, predicted)
-        _dress_energy(ax, window, "E_F")
+        dress_kpts(ax, predicted.path)
+        dress_energy(ax, window, "E_F")
         # Outside the bands: in the picture it would hide some.
         ax.legend(
             loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, fontsize=8, borderaxespad=0.2, columnspacing=1.0, markerscale=2
@@ -47,12 +49,12 @@ def plot_comparison(
         rmse, largest = np.sqrt(np.mean(error[inside] ** 2)), np.abs(error[inside]).max()
         low, high = error_window
         states = f"E < $E_F$ + {high:g} eV" if np.isinf(low) else f"{low:g} to {high:g} eV"
-        below.set_title(f"RMSE {_milli(rmse)}, largest {_milli(largest)} ({states})", fontsize=8)
+        below.set_title(f"RMSE {write_milli(rmse)}, largest {write_milli(largest)} ({states})", fontsize=8)
         below.plot(np.broadcast_to(x[at][:, None], error.shape)[inside], 1000 * error[inside], ".", color=ORANGE, markersize=3)
         below.axhline(0.0, color=GREY, linewidth=0.8)
         bound = 1.15 * 1000 * largest or 1.0
         below.set(ylabel="error (meV)", ylim=(-bound, bound))
-        _dress_path(below, predicted)
+        dress_kpts(below, predicted.path)
     return ax, below
 
 

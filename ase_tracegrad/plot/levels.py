@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from .electronic.molecule import Levels
-from .plot import BLUE, ORANGE, STYLE
+from ..electronic.molecule import Levels
+from .style import BLUE, ORANGE, STYLE
 
 DEGENERATE = 0.02  # eV; closer levels share a rung
 BELOW, ABOVE = 25.0, 8.0  # eV below the HOMO and above the LUMO; core levels lie far below

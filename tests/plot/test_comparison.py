@@ -10,7 +10,7 @@ import pytest
 from ase.dft.kpoints import BandPath
 from ase.spectrum.band_structure import BandStructure
 
-from ase_tracegrad.plot_comparison import plot_comparison
+from ase_tracegrad.plot import plot_comparison
 from tests.calculator_cases import make_atoms
 
 

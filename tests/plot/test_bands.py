@@ -11,6 +11,7 @@ from ase.build import molecule
 from ase.spectrum.band_structure import BandStructure
 
 from ase_tracegrad import TraceGradCalculator, plot
+from ase_tracegrad.plot.style import RIBBON
 from tests.calculator_cases import make_atoms
 from tests.standin_model import StandInPredictor
 
@@ -139,7 +140,7 @@ def test_fat_bands_are_as_wide_as_their_shares(silicon):
     flat = BandStructure(bands.path, np.broadcast_to(np.arange(-4.0, 4.0), (1, 8, 8)), reference=0.0)
     shares = {"Si s": np.full((8, 8), 0.25), "Si p": np.full((8, 8), 0.75)}
     axes = plot.plot_fat_bands(flat, shares, window=(-5, 5))
-    height = 10 * plot.RIBBON
+    height = 10 * RIBBON
     assert ribbon_heights(axes) == pytest.approx({"Si s": 0.25 * height, "Si p": 0.75 * height})
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["Si s", "Si p"]
     ends = [ribbon.get_paths()[0].vertices[:, 1] for ribbon in axes.collections]
@@ -167,7 +168,7 @@ def test_groups_without_a_colour_are_grey_together(silicon):
     parts = np.random.default_rng(0).dirichlet([9, 8, 7, 6, 5, 4, 1, 1], size=(4, 8))
     axes = plot.plot_fat_bands(bands, {f"group {g}": parts[:, :, g] for g in range(8)}, window=(-100, 100))
     assert [t.get_text() for t in axes.get_legend().get_texts()] == [*(f"group {g}" for g in range(6)), "other"]
-    assert sum(ribbon_heights(axes).values()) > 200 * plot.RIBBON
+    assert sum(ribbon_heights(axes).values()) > 200 * RIBBON
 
 
 def test_projected_dos_and_its_total(silicon):
