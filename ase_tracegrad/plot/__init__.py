@@ -2,6 +2,7 @@
 
 from .bands import plot_bands, plot_bands_and_dos, plot_fat_bands
 from .comparison import plot_comparison
+from .convergence import plot_convergence
 from .dos import plot_dos, plot_projected_dos
 from .labels import describe_gap, find_zero, name_kpt
 from .matrix import measure_couplings, plot_couplings
@@ -20,6 +21,7 @@ __all__ = [
     "plot_bands",
     "plot_bands_and_dos",
     "plot_comparison",
+    "plot_convergence",
     "plot_couplings",
     "plot_dos",
     "plot_fat_bands",
