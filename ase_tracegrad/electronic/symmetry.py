@@ -122,6 +122,15 @@ def symmetrize(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
     return replace(closed, values=total / len(group))
 
 
+def pull_back(matrix: BlockMatrix, group: SpaceGroup, operations) -> list[BlockMatrix]:
+    """For each operation the matrix M' of which ``matrix`` is the image; M' = M for the matrices that ``symmetrize`` gives.
+
+    If M is of a structure with one atom displaced by u, M' is of the one with its original displaced by Q^T u.
+    """
+    closed = matrix.restricted_to(_closure(matrix, group))
+    return [replace(closed, values=_image(closed, group, g)) for g in operations]
+
+
 def reverse_time(matrix: BlockMatrix) -> BlockMatrix:
     """Theta M Theta^-1: Theta is complex conjugation, times i sigma_y for spinors."""
     if not np.iscomplexobj(matrix.values) and matrix.spin == "none":

@@ -9,7 +9,7 @@ from ase.units import _amu, _hbar, _k
 from phonopy import Phonopy
 from phonopy.physical_units import get_physical_units
 
-from .phonons import supercell_matrix, to_atoms, warn_of_imaginary_modes
+from .phonons import repeat_primitive, supercell_matrix, to_atoms, warn_of_imaginary_modes
 
 # Slower modes are not displaced: these are the three translations.
 SLOWEST = 0.05  # THz
@@ -38,11 +38,8 @@ class HarmonicCrystal:
         Fourier interpolation for others. ImaginaryModesWarning.
         """
         matrix, primitive = supercell_matrix(supercell), to_atoms(phonons.primitive)
-        cells = np.rint(lattice_points_in_supercell(matrix) @ matrix)
-        sites = primitive.get_scaled_positions(wrap=False)
-        places = (cells[:, None] + sites[None]).reshape(-1, 3)
-        kinds = np.tile(np.arange(len(primitive)), len(cells))
-        atoms = Atoms(np.tile(primitive.numbers, len(cells)), places @ primitive.cell.array, cell=matrix @ primitive.cell, pbc=True)
+        atoms, cells = repeat_primitive(primitive, matrix)
+        places, kinds = atoms.positions @ np.linalg.inv(primitive.cell.array), np.tile(np.arange(len(primitive)), len(cells))
         dynamical = np.zeros((len(places), 3, len(places), 3))
         for q in lattice_points_in_supercell(matrix.T):
             phonons.dynamical_matrix.run(q)

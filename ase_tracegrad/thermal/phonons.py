@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.build.supercells import lattice_points_in_supercell
 from phonopy import Phonopy
-from phonopy import load as load_phonopy
+from phonopy.interface.phonopy_yaml import read_phonopy_yaml
+from phonopy.physical_units import get_physical_units
 from phonopy.structure.atoms import PhonopyAtoms
 
 from ..warn import warn_caller
@@ -30,14 +32,14 @@ def load_phonons(phonons) -> Phonopy:
         path = Path(phonons)
         if not path.is_file():
             raise ValueError(f"no phonopy file {path}: expected one with force constants, such as phonopy_params.yaml")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            found = load_phonopy(path, is_nac=False, produce_fc=False, log_level=0)
+        found = _read_phonopy_file(path)
     if found.force_constants is None:
         raise ValueError(
             "the phonopy data hold no force constants: run produce_force_constants() and save with "
             "settings={'force_constants': True}"
         )
+    if abs(found.unit_conversion_factor / get_physical_units().DefaultToTHz - 1) > 1e-4:
+        raise ValueError("the phonopy data are in the units of another calculator; expected force constants in eV/Angstrom^2")
     return found
 
 
@@ -73,6 +75,15 @@ def supercell_matrix(supercell) -> np.ndarray:
     return matrix
 
 
+def repeat_primitive(primitive: Atoms, matrix: np.ndarray) -> tuple[Atoms, np.ndarray]:
+    """The supercell, all atoms of one primitive cell after another, the cell at the origin first; and the cells (C, 3) int."""
+    cells = np.rint(lattice_points_in_supercell(matrix) @ matrix).astype(int)
+    places = cells[:, None] + primitive.get_scaled_positions(wrap=False)[None]
+    numbers = np.tile(primitive.numbers, len(cells))
+    supercell = Atoms(numbers, places.reshape(-1, 3) @ primitive.cell.array, cell=matrix @ primitive.cell.array, pbc=primitive.pbc)
+    return supercell, cells
+
+
 def warn_of_imaginary_modes(frequencies: np.ndarray):
     """ImaginaryModesWarning if any of the frequencies (THz, imaginary ones negative) is imaginary."""
     imaginary = frequencies[frequencies < -IMAGINARY]
@@ -93,6 +104,18 @@ def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
 def to_atoms(cell: PhonopyAtoms, pbc=True) -> Atoms:
     """The same structure as ASE's type."""
     return Atoms(numbers=cell.numbers, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=pbc)
+
+
+def _read_phonopy_file(path: Path) -> Phonopy:
+    """phonopy.load would also read FORCE_SETS, FORCE_CONSTANTS and BORN of the working folder, whatever they belong to."""
+    stored = read_phonopy_yaml(path)
+    if stored.unitcell is None or stored.supercell_matrix is None:
+        raise ValueError(f"{path} is no phonopy file: it holds no unit cell and supercell matrix")
+    primitive = "P" if stored.primitive_matrix is None else stored.primitive_matrix
+    found = Phonopy(stored.unitcell, stored.supercell_matrix, primitive_matrix=primitive, calculator=stored.calculator)
+    if stored.force_constants is not None:
+        found.force_constants = stored.force_constants
+    return found
 
 
 def _forces(cell: PhonopyAtoms, potential) -> np.ndarray:
