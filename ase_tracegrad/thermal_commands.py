@@ -13,7 +13,9 @@ from .replace_file import replace_file, replace_text
 
 thermal_app = typer.Typer(rich_markup_mode=None)
 
-Phonons = Annotated[str, typer.Argument(metavar="PHONONS", help="A phonopy file with force constants, or with --potential a structure.")]
+Phonons = Annotated[
+    str, typer.Argument(metavar="PHONONS", help="A phonopy file with force constants, or with --potential a structure.")
+]
 Supercell = Annotated[str, typer.Option(help="Primitive cells along each vector, '3,3,1'.")]
 Potential = Annotated[
     str | None, typer.Option(help="ASE calculator for force constants of the structure in PHONONS, by its name: emt, lj ...")

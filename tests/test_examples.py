@@ -39,6 +39,7 @@ def run_example(tmp_path, tmp_path_factory, monkeypatch, graphene_store):
 
 def test_examples_are_short():
     names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry"}
+    names |= {"gap_temperature"}
     assert {p.stem for p in EXAMPLES} == names
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) < 60, path
@@ -81,6 +82,15 @@ def test_orbitals_and_symmetry(run_example, capsys):
     if run_example.trained:
         assert 1.7 < found["pi_electrons"] < 2.0  # of two pi electrons; the rest is in d functions
         assert found["pz_share"].min() > 0.7
+
+
+def test_gap_temperature(run_example):
+    found = run_example("gap_temperature")
+    assert Path("gap_temperature.png").stat().st_size > 10_000
+    assert Path("mos2-gap/300K/0003.npz").exists()
+    result = found["result"]
+    assert (result.shift() < 0).all()
+    assert result.shares.mean() > 0.5
 
 
 def test_high_throughput(run_example, capsys):

@@ -41,9 +41,7 @@ class Couplings:
             np.savez_compressed(stream, **{name: getattr(self, name) for name in self.__dataclass_fields__})
 
 
-def compute_couplings(
-    derivatives: MatrixDerivatives, sums: BlochSum, phonons: Phonopy, kpts, qpts, bands
-) -> Couplings:
+def compute_couplings(derivatives: MatrixDerivatives, sums: BlochSum, phonons: Phonopy, kpts, qpts, bands) -> Couplings:
     """Matrix elements at all pairs of kpts (K, 3) and qpts (Q, 3), between the bands (N,), counted from 0.
 
     sums: H and S of the primitive cell; phonons: with force constants. With C the coefficients, and dS = L + R parted into

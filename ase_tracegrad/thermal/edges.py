@@ -48,9 +48,16 @@ def find_edges(sums: BlochSum, structure: Structure, gap: BandGap) -> tuple[Trac
     sums, structure: of the primitive crystal; gap: its gap. Raises ValueError if there is none.
     """
     if gap.is_metal or gap.n_filled is None:
-        raise ValueError(f"band edges are followed in insulators; found a {gap.kind}. Its spectral function A(k, E, T) has a meaning")
+        raise ValueError(
+            f"band edges are followed in insulators; found a {gap.kind}. Its spectral function A(k, E, T) has a meaning"
+        )
     group = find_space_group(structure)
-    wanted = (("vbm", True, gap.k_vbm), ("cbm", False, gap.k_cbm), ("direct vbm", True, gap.k_direct), ("direct cbm", False, gap.k_direct))
+    wanted = (
+        ("vbm", True, gap.k_vbm),
+        ("cbm", False, gap.k_cbm),
+        ("direct vbm", True, gap.k_direct),
+        ("direct cbm", False, gap.k_direct),
+    )
     return tuple(_track(sums, name, filled, _star(group, k, sums.is_real), gap.n_filled) for name, filled, k in wanted)
 
 

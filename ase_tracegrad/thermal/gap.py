@@ -68,7 +68,12 @@ def gap_vs_temperature(
             energies.append([found.energies for found in measured])
             shares.append([found.shares for found in measured])
     result = ThermalGap(
-        temperatures, tuple(e.name for e in edges), np.array([e.energy for e in edges]), np.array(energies), np.array(shares), method
+        temperatures,
+        tuple(e.name for e in edges),
+        np.array([e.energy for e in edges]),
+        np.array(energies),
+        np.array(shares),
+        method,
     )
     _warn_of_spread_edges(result)
     return result

@@ -71,7 +71,9 @@ def supercell_matrix(supercell) -> np.ndarray:
     if matrix.shape == (3,):
         matrix = np.diag(matrix)
     if matrix.shape != (3, 3) or not np.issubdtype(matrix.dtype, np.integer) or round(np.linalg.det(matrix)) < 1:
-        raise ValueError(f"a supercell is three positive whole numbers, or a matrix (3, 3) of positive determinant; found {supercell}")
+        raise ValueError(
+            f"a supercell is three positive whole numbers, or a matrix (3, 3) of positive determinant; found {supercell}"
+        )
     return matrix
 
 

@@ -37,7 +37,14 @@ class SpectralFunction:
 
 
 def compute_spectral_functions(
-    calc, primitive: Atoms, supercells: Iterable[Atoms], path=None, npoints: int | None = None, *, window=(-4.0, 4.0), width: float = 0.05
+    calc,
+    primitive: Atoms,
+    supercells: Iterable[Atoms],
+    path=None,
+    npoints: int | None = None,
+    *,
+    window=(-4.0, 4.0),
+    width: float = 0.05,
 ) -> SpectralFunction:
     """A(k, E), averaged over supercells of one primitive crystal, e.g. over its thermal snapshots.
 

@@ -58,7 +58,8 @@ def test_pairs_cancel_what_is_linear(crystal, method):
 @pytest.mark.parametrize("method", ["monte-carlo", "special"])
 def test_more_pairs_begin_with_the_same(crystal, method):
     assert np.allclose(
-        draw_displacements(crystal, 200.0, 3, method=method, seed=5)[:4], draw_displacements(crystal, 200.0, 2, method=method, seed=5)
+        draw_displacements(crystal, 200.0, 3, method=method, seed=5)[:4],
+        draw_displacements(crystal, 200.0, 2, method=method, seed=5),
     )
 
 
