@@ -42,6 +42,7 @@ def displace(
 ):
     """Supercells displaced as phonons are at a temperature, quantum statistics, in pairs u, -u."""
     check_folder(out)
+    import numpy as np
     import phonopy
     from ase.io import write
 
@@ -52,17 +53,16 @@ def displace(
     displacements = draw_displacements(crystal, temperature, pairs, method=method, seed=seed)
     with replace_file(out) as part:
         write(part, [crystal.displace(u) for u in displacements], format="extxyz" if out.suffix == ".xyz" else out.suffix[1:])
+    squares = crystal.mean_squares(temperature).trace(axis1=1, axis2=2)
+    symbols = np.array(crystal.supercell.get_chemical_symbols())
+    motion = {str(symbol): float(squares[symbols == symbol].mean() ** 0.5) for symbol in np.unique(symbols)}
     facts = {
         "phonons": phonons, "potential": potential, "supercell": crystal.matrix.tolist(), "temperature": temperature,
-        "method": method, "seed": seed, "pairs": pairs, "phonopy": phonopy.__version__,
-        "root_mean_square": {
-            symbol: float(crystal.mean_squares(temperature)[crystal.supercell.symbols == symbol].trace(axis1=1, axis2=2).mean() ** 0.5)
-            for symbol in sorted(set(crystal.supercell.symbols))
-        },
+        "pairs": pairs, "method": method, "seed": seed, "phonopy": phonopy.__version__, "root_mean_square": motion,
     }  # fmt: skip
     replace_text(out.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
-    motion = ", ".join(f"{symbol} {value:.3f}" for symbol, value in facts["root_mean_square"].items())
-    typer.echo(f"root mean square displacements at {temperature:g} K (Angstrom): {motion}")
+    listed = ", ".join(f"{symbol} {value:.3f}" for symbol, value in motion.items())
+    typer.echo(f"root mean square displacements at {temperature:g} K (Angstrom): {listed}")
     typer.echo(f"wrote {out}: {len(displacements)} supercells of {len(crystal.supercell)} atoms; and {out.with_suffix('.json')}")
 
 

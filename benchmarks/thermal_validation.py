@@ -55,7 +55,7 @@ def compare(sample, calc) -> dict:
         measured = measure_edges(found.sums(), mapping, edges, gap.n_filled * n * n)
         row[name] = dict(zip(EDGES, measured.energies.tolist(), strict=True))
         row[name] |= {"gap": row[name]["cbm"] - row[name]["vbm"], "direct gap": row[name]["direct cbm"] - row[name]["direct vbm"]}
-        row[name]["share"] = float(measured.shares.min())
+        row[name]["spread"] = float(measured.spreads.max())
     return row
 
 

@@ -1,4 +1,4 @@
-"""The gap of monolayer MoS2 against temperature, with the phonons of mos2_phonopy.yaml (CP2K, PBE; made by training/mos2_force_constants.py)."""
+"""The gap of monolayer MoS2 against temperature, with phonons by CP2K (training/mos2_force_constants.py made the file)."""
 
 from pathlib import Path
 

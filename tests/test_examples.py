@@ -90,7 +90,7 @@ def test_gap_temperature(run_example):
     assert Path("mos2-gap/300K/0003.npz").exists()
     result = found["result"]
     assert (result.shift() < 0).all()
-    assert result.shares.mean() > 0.5
+    assert result.spreads.mean() < 0.2
 
 
 def test_high_throughput(run_example, capsys):

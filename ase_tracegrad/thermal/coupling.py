@@ -1,4 +1,4 @@
-"""Electron-phonon matrix elements g(k, q) from dH/du, dS/du and phonons, in a basis that is not orthogonal and moves with the atoms."""
+"""Electron-phonon matrix elements g(k, q) from dH/du, dS/du and phonons; orbitals overlap and move with the atoms."""
 
 from dataclasses import dataclass
 
@@ -17,9 +17,10 @@ from .harmonic import SLOWEST
 class Couplings:
     """Matrix elements of all (q, k) and bands ``bands`` (N,), counted from 0.
 
-    kpts (K, 3), qpts (Q, 3): fractions of the primitive reciprocal vectors; energies (K, N), final_energies (Q, K, N) eV at k and k + q;
-    cartesian (Q, K, n, 3, N, N) complex, eV/Angstrom: <m, k+q| dV/du_a(q) |n, k>, m before n, u_a(q) = sum over cells of exp(2 pi i q.R);
-    frequencies (Q, 3n) THz; modes (Q, K, 3n, N, N) complex, eV: g = sum_ax sqrt(hbar / (2 M_a omega)) e_ax cartesian; zero for
+    kpts (K, 3), qpts (Q, 3): fractions of the primitive reciprocal vectors; energies (K, N), final_energies (Q, K, N) eV, at k and
+    k + q; cartesian (Q, K, n, 3, N, N) complex, eV/Angstrom: <m, k+q| dV/du_a(q) |n, k>, m before n, where atom a of cell R moves
+    by u_a(q) exp(2 pi i q.R); frequencies (Q, 3n) THz; modes (Q, K, 3n, N, N) complex, eV:
+    g = sum_ax sqrt(hbar / (2 M_a omega)) e_ax cartesian; zero for
     modes slower than SLOWEST. Phases of states and modes are free: |g|^2, summed over degenerate ones, has a meaning.
     """
 

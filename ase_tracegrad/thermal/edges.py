@@ -16,10 +16,8 @@ from ..structure import Structure
 
 # States this near to an edge belong to it: degenerate by symmetry, but for the errors of a model.
 DEGENERATE = 0.005  # eV
-# An edge is the centre of gravity of the shares this far around their highest peak.
-WINDOW = 0.15  # eV
-# The peak is searched with Gaussians of this width.
-PEAK_WIDTH = WINDOW / 3  # eV
+# Of each state of the undisplaced edge, the chosen states of a supercell hold at least this.
+COVERED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +34,10 @@ class TrackedEdge:
 
 @dataclass(frozen=True, eq=False)
 class EdgeEnergies:
-    """Of E edges in one supercell: energies (E,) eV; shares (E,): how much of each edge is in the window, 0 to 1."""
+    """Of E edges in one supercell: energies (E,) eV; spreads (E,) eV: root mean square distance of the chosen states from it."""
 
     energies: np.ndarray
-    shares: np.ndarray
+    spreads: np.ndarray
 
 
 def find_edges(sums: BlochSum, structure: Structure, gap: BandGap) -> tuple[TrackedEdge, ...]:
@@ -64,8 +62,8 @@ def find_edges(sums: BlochSum, structure: Structure, gap: BandGap) -> tuple[Trac
 def measure_edges(sums: BlochSum, mapping: SupercellMap, edges: tuple[TrackedEdge, ...], n_filled: int) -> EdgeEnergies:
     """The edges in a supercell; sums: of the supercell; n_filled: its filled bands.
 
-    Each edge: over its k-points and states, the centre of gravity of their shares in states of the supercell on its side of
-    the gap, within WINDOW of the peak.
+    At each of an edge's k-points: of the supercell's states on its side of the gap those with the largest shares of the edge's
+    states, as many as hold COVERED of every state in their span; the mean energy of what they hold (_downfold).
     """
     kpts, where = np.unique(np.concatenate([edge.kpts for edge in edges]), axis=0, return_inverse=True)
     # A list of rows: dropped modes of S may leave fewer bands in one part than in another.
@@ -76,8 +74,7 @@ def measure_edges(sums: BlochSum, mapping: SupercellMap, edges: tuple[TrackedEdg
         side = slice(None, n_filled) if edge.filled else slice(n_filled, None)
         for number, states in zip(numbers, edge.states, strict=True):
             energies, folded = solved[number]
-            shares = (np.abs(states.conj().T @ folded) ** 2).sum(axis=0) / states.shape[1]
-            centres.append(_centre(energies[side], shares[side]))
+            centres.append(_downfold(energies[side], (states.conj().T @ folded)[:, side]))
     means = [np.mean(part, axis=0) for part in np.split(np.array(centres), ends[:-1])]
     return EdgeEnergies(*np.array(means).T)
 
@@ -102,8 +99,20 @@ def _star(group, kpt: np.ndarray, is_real: bool) -> np.ndarray:
     return np.array(star)
 
 
-def _centre(energies: np.ndarray, shares: np.ndarray) -> tuple[float, float]:
-    """Centre of gravity (eV) of the shares around their peak, and their sum there."""
-    smooth = shares @ np.exp(-0.5 * ((energies[:, None] - energies[None, :]) / PEAK_WIDTH) ** 2)
-    near = np.abs(energies - energies[smooth.argmax()]) < WINDOW
-    return float(shares[near] @ energies[near] / shares[near].sum()), float(shares[near].sum())
+def _downfold(energies: np.ndarray, amplitudes: np.ndarray) -> tuple[float, float]:
+    """Mean energy of D states in the supercell's n states, and its spread, eV; amplitudes (D, n): <state of the edge|J>.
+
+    With the chosen J, C = sum_J a_J a_J^+ is how much of the edge they hold; tr(C^-1 sum_J E_J a_J a_J^+) / D is the mean of the
+    effective Hamiltonian of the edge. Levels that split or mix with what folds onto their k are together, satellites are not.
+    """
+    shares = (np.abs(amplitudes) ** 2).sum(axis=0)
+    order, covered = np.argsort(-shares, kind="stable"), np.zeros((len(amplitudes),) * 2, dtype=complex)
+    count = 0
+    while count < len(order) and np.linalg.eigvalsh(covered)[0] < COVERED:
+        a = amplitudes[:, order[count]]
+        covered, count = covered + np.outer(a, a.conj()), count + 1
+    chosen = order[:count]
+    weights = np.einsum("dj,de,ej->j", amplitudes[:, chosen].conj(), np.linalg.pinv(covered), amplitudes[:, chosen]).real
+    weights /= weights.sum()
+    mean = float(weights @ energies[chosen])
+    return mean, float(np.sqrt(weights @ (energies[chosen] - mean) ** 2))

@@ -16,8 +16,8 @@ from .phonons import load_phonons
 from .result import ThermalGap
 from .snapshots import SnapshotFolder
 
-# Less of an edge's state around its peak: it is spread over the bands, and its energy means little.
-SMALLEST_SHARE = 0.3
+# An edge that is spread over more than this is no level any more.
+LARGEST_SPREAD = 0.3  # eV
 
 
 class SpreadEdgeWarning(UserWarning):
@@ -50,7 +50,7 @@ def gap_vs_temperature(
         structure = calc.electronic_structure(crystal.displace(displacements))
         return measure_edges(structure.sums(), mapping, edges, gap.n_filled * mapping.n_cells)
 
-    energies, shares = [], []
+    energies, spreads = [], []
     with tqdm(total=2 * n_pairs * len(temperatures), desc="snapshots", delay=2, disable=None) as bar:
         for temperature in temperatures:
             displacements = draw_displacements(crystal, temperature, n_pairs, method=method, seed=seed)
@@ -66,13 +66,13 @@ def gap_vs_temperature(
                 measured.append(found)
                 bar.update()
             energies.append([found.energies for found in measured])
-            shares.append([found.shares for found in measured])
+            spreads.append([found.spreads for found in measured])
     result = ThermalGap(
         temperatures,
         tuple(e.name for e in edges),
         np.array([e.energy for e in edges]),
         np.array(energies),
-        np.array(shares),
+        np.array(spreads),
         method,
     )
     _warn_of_spread_edges(result)
@@ -105,12 +105,12 @@ def _identify(calc, crystal: HarmonicCrystal, edges: tuple[TrackedEdge, ...]) ->
 
 
 def _warn_of_spread_edges(result: ThermalGap):
-    shares = result.shares.mean(axis=1)
+    spreads = result.spreads.mean(axis=1)
     for number, name in enumerate(result.edges):
-        worst = int(shares[:, number].argmin())
-        if shares[worst, number] < SMALLEST_SHARE:
+        worst = int(spreads[:, number].argmax())
+        if spreads[worst, number] > LARGEST_SPREAD:
             warn_caller(
-                f"at {result.temperatures[worst]:g} K only {shares[worst, number]:.0%} of the {name} is within its window: its energy "
-                "means little; look at the spectral function",
+                f"at {result.temperatures[worst]:g} K the {name} is spread over {spreads[worst, number]:.2f} eV in the supercells: "
+                "its mean energy says little; look at the spectral function",
                 SpreadEdgeWarning,
             )

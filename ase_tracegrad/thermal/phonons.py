@@ -91,9 +91,9 @@ def warn_of_imaginary_modes(frequencies: np.ndarray):
     imaginary = frequencies[frequencies < -IMAGINARY]
     if len(imaginary):
         warn_caller(
-            f"{len(imaginary)} of {len(frequencies)} modes are imaginary, down to {imaginary.min():.2f} THz: the structure is not at "
-            "a minimum of these force constants. They are displaced as with |frequency|, which has no physical meaning: relax the "
-            "structure, or take force constants that are valid at finite temperature",
+            f"{len(imaginary)} of {len(frequencies)} modes are imaginary, down to {imaginary.min():.2f} THz: the structure is "
+            "not at a minimum of these force constants. They are displaced as with |frequency|, which has no physical meaning: "
+            "relax the structure, or take force constants that are valid at finite temperature",
             ImaginaryModesWarning,
         )
 

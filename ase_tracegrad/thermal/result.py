@@ -37,15 +37,15 @@ class GapFit:
 class ThermalGap:
     """Edges of T temperatures, S snapshots each (pairs u, -u one after the other), and E edges.
 
-    temperatures (T,) K; edges: their names; static (E,) eV: of the undisplaced crystal; energies (T, S, E) eV; shares (T, S, E):
-    how much of each edge's states was in its window; method: of the displacements.
+    temperatures (T,) K; edges: names; static (E,) eV: of the undisplaced crystal; energies (T, S, E) eV; spreads (T, S, E) eV:
+    over which each edge's states are spread in a snapshot; method: of the displacements.
     """
 
     temperatures: np.ndarray
     edges: tuple[str, ...]
     static: np.ndarray
     energies: np.ndarray
-    shares: np.ndarray
+    spreads: np.ndarray
     method: str
 
     def select(self, name: str) -> tuple[np.ndarray, float]:
@@ -110,7 +110,7 @@ class ThermalGap:
             "static": {name: self.select(name)[1] for name in names},
             "mean": {name: self.mean(name).tolist() for name in names},
             "standard_error": {name: [None if np.isnan(x) else float(x) for x in self.error(name)] for name in names},
-            "share_in_window": {name: self.shares[:, :, e].mean(axis=1).tolist() for e, name in enumerate(self.edges)},
+            "spread": {name: self.spreads[:, :, e].mean(axis=1).tolist() for e, name in enumerate(self.edges)},
             "fits": {fit.name: fit.parameters for fit in self.fits()},
         }
         replace_text(path, json.dumps(numbers, indent=1) + "\n")
@@ -122,11 +122,11 @@ class ThermalGap:
         return [self.fit_varshni(name), self.fit_bose_einstein(name)]
 
     def __str__(self) -> str:
-        lines = [f"{'T (K)':>7}{'gap (eV)':>20}{'direct gap (eV)':>20}{'shift (meV)':>13}{'in window':>11}"]
+        lines = [f"{'T (K)':>7}{'gap (eV)':>20}{'direct gap (eV)':>20}{'shift (meV)':>13}{'spread (meV)':>15}"]
         for t, temperature in enumerate(self.temperatures):
             cells = [f"{self.mean(name)[t]:.4f} +- {self.error(name)[t]:.4f}" for name in GAPS]
-            share = self.shares[t].mean(axis=0).min()
-            lines.append(f"{temperature:>7g}{cells[0]:>20}{cells[1]:>20}{1000 * self.shift()[t]:>13.1f}{share:>11.0%}")
+            spread = 1000 * self.spreads[t].mean(axis=0).max()
+            lines.append(f"{temperature:>7g}{cells[0]:>20}{cells[1]:>20}{1000 * self.shift()[t]:>13.1f}{spread:>15.0f}")
         static = [f"{self.select(name)[1]:.4f}" for name in GAPS]
         lines.append(f"{'static':>7}{static[0]:>20}{static[1]:>20}")
         if self.temperatures[0] == 0:

@@ -18,7 +18,7 @@ class SnapshotError(ValueError):
 
 class SnapshotFolder:
     """settings.json says what the snapshots are of; 300K/displacements.npy (S, N, 3) Angstrom; 300K/0004.npz: energies and
-    shares of the edges. Every file is complete or not there.
+    spreads of the edges. Every file is complete or not there.
 
     settings: what must be equal for snapshots to be used again. Raises SnapshotError naming what differs.
     """
@@ -62,12 +62,12 @@ class SnapshotFolder:
         if not file.exists():
             return None
         with np.load(file, allow_pickle=False) as stored:
-            return EdgeEnergies(stored["energies"], stored["shares"])
+            return EdgeEnergies(stored["energies"], stored["spreads"])
 
     def write(self, temperature: float, number: int, edges: EdgeEnergies):
         """Keep what was measured on a snapshot."""
         with replace_file(self._folder(temperature) / f"{number:04d}.npz") as part, part.open("wb") as stream:
-            np.savez(stream, energies=edges.energies, shares=edges.shares)
+            np.savez(stream, energies=edges.energies, spreads=edges.spreads)
 
     def _folder(self, temperature: float) -> Path:
         return self.path / f"{temperature:g}K"

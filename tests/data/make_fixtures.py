@@ -5,7 +5,7 @@
 graphene_cp2k.h5: displaced, a two-atom graphene cell with the atoms moved by up to 0.1 A; rotated, the same crystal
 turned in space; perfect, the undistorted primitive cell. mos2_cp2k.h5: the primitive cell of monolayer MoS2, Mo in a
 basis without its most diffuse Gaussian and without f, so that the file stays small. Bands are CP2K's own.
-graphene_displacement.h5: the primitive cell with atom 0 (and its images) at +-0.02 A along x, in the settings of the embedded model.
+graphene_displacement.h5: the primitive cell with atom 0 at +-0.02 A along x, in the settings of the embedded model.
 """
 
 import argparse
