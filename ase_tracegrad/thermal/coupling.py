@@ -50,6 +50,8 @@ def compute_couplings(derivatives: MatrixDerivatives, sums: BlochSum, phonons: P
         <m, k+q| dV |n, k> = C_m^+ (dH - e_n L - e_m R) C_n:
     what the orbitals do by moving with their atoms is taken off. At q = 0 and m = n it is the derivative of the band energy.
     """
+    if sums.hamiltonian.n_spin > 1:
+        raise ValueError("matrix elements between spinors are not there yet: take a model without spin-orbit coupling")
     kpts, qpts, bands = check_kpts(kpts), check_kpts(qpts), np.asarray(bands, dtype=int)
     primitive, n = derivatives.primitive, len(derivatives.primitive)
     real_space = [[_arrange(derivatives, a, x) for x in range(3)] for a in range(n)]

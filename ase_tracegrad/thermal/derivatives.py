@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
+from scipy import linalg
 
 from ..basis import Basis
 from ..blocks import BlockMatrix
@@ -17,6 +18,8 @@ from .phonons import repeat_primitive, supercell_matrix, to_phonopy
 
 # Of the gradient of an orbital on its own atom.
 GRADIENT_STEP = 1e-3  # Angstrom
+# Three unit vectors whose last one is nearer to the plane of the others do not span space well.
+SMALLEST_ANGLE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,26 +98,23 @@ def _difference(calc, supercell: Atoms, atom: int, step: np.ndarray) -> tuple[Bl
 
 
 def _rotate(measured: list[tuple], group: SpaceGroup, atom: int) -> tuple[tuple[BlockMatrix, ...], tuple[BlockMatrix, ...]]:
-    """dH and dS along x, y, z of one atom, from all measured displacements that symmetry brings to it, by least squares."""
-    directions, matrices = [], []
-    for displaced, direction, *pair in measured:
-        operations = np.nonzero(group.images[:, atom] == displaced)[0]
-        directions += [group.cartesian[g].T @ direction for g in operations]
-        matrices += list(zip(*(pull_back(m, group, operations) for m in pair), strict=True))
-    inverse = np.linalg.pinv(np.array(directions), rcond=1e-6)
-    if np.linalg.matrix_rank(np.array(directions), tol=1e-3) < 3:
+    """dH and dS along x, y, z of one atom, from three measured displacements that symmetry brings to it."""
+    sources = [(m, g) for m, (displaced, *_) in enumerate(measured) for g in np.nonzero(group.images[:, atom] == displaced)[0]]
+    directions = np.array([group.cartesian[g].T @ measured[m][1] for m, g in sources])
+    # The three that are least parallel.
+    _, triangle, order = linalg.qr(directions.T, pivoting=True)
+    if len(order) < 3 or abs(triangle[2, 2]) < SMALLEST_ANGLE:
         raise ValueError(
-            f"the displacements of atom {atom} do not span three directions: the supercell has less symmetry than phonopy found; "
+            f"the displacements of atom {atom} do not span three directions: the supercell has less symmetry than the crystal; "
             "take one with the symmetry of the lattice"
         )
-    return tuple(tuple(_combine(row, [m[kind] for m in matrices]) for row in inverse) for kind in range(2))
-
-
-def _combine(weights: np.ndarray, matrices: list[BlockMatrix]) -> BlockMatrix:
-    total = weights[0] * matrices[0]
-    for weight, matrix in zip(weights[1:], matrices[1:], strict=True):
-        total = total + weight * matrix
-    return total
+    chosen = order[:3]
+    inverse = np.linalg.inv(directions[chosen])
+    found = []
+    for kind in (2, 3):
+        turned = [pull_back(measured[m][kind], group, g) for m, g in (sources[c] for c in chosen)]
+        found.append(tuple(row[0] * turned[0] + row[1] * turned[1] + row[2] * turned[2] for row in inverse.tolist()))
+    return found[0], found[1]
 
 
 def nearest_images(derivatives: MatrixDerivatives, matrix: BlockMatrix, atom: int) -> dict[tuple[int, int], tuple]:
