@@ -70,15 +70,15 @@ def compute_displacement() -> dict[str, Sample]:
         atoms.cell[2] = [0, 0, 10.0]
         atoms.pbc = True
         atoms.positions[0, 0] += step
-        found[name] = round_sample(compute_labels(atoms, Cp2kSettings((12, 12, 1))))
+        found[name] = round_sample(compute_labels(atoms, Cp2kSettings((12, 12, 1))), coarser=16)
     return found
 
 
-def round_sample(sample: Sample) -> Sample:
-    """H and S on the steps that are stored."""
+def round_sample(sample: Sample, coarser: int = 1) -> Sample:
+    """H and S on the steps that are stored, or on multiples of them."""
     rounded = {
         name: replace(getattr(sample, name), values=step * np.rint(getattr(sample, name).values / step))
-        for name, step in (("hamiltonian", STEP_HAMILTONIAN), ("overlap", STEP_OVERLAP))
+        for name, step in (("hamiltonian", coarser * STEP_HAMILTONIAN), ("overlap", coarser * STEP_OVERLAP))
     }
     return replace(sample, **rounded)
 
