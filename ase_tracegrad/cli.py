@@ -1,4 +1,4 @@
-"""The command line: tracegrad bands | dos | gap | levels | report | predict | convert | train | evaluate | info | models | demo.
+"""The command line, tracegrad: bands, dos, gap, levels, predict and what other files bring (see the list below).
 
 Anything wrong with the input ends in exit code 2 and one line on stderr.
 """
@@ -30,6 +30,7 @@ from .levels_command import show_levels
 from .model_commands import models_app
 from .replace_file import replace_file, replace_text
 from .report_command import report_structure
+from .thermal_commands import thermal_app
 from .training_commands import evaluate_model_file, train_from_config
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ app.command("convert")(convert_files)
 app.command("report")(report_structure)
 app.command("train")(train_from_config)
 app.command("evaluate")(evaluate_model_file)
+app.add_typer(thermal_app)
 
 Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]

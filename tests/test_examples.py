@@ -42,6 +42,7 @@ def run_example(tmp_path, tmp_path_factory, monkeypatch, graphene_store):
 def test_examples_are_short():
     names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry", "report"}
     names |= {"scf_start", "relax_with_density", "molecule_levels"}
+    names |= {"gap_temperature"}
     assert {p.stem for p in EXAMPLES} == names
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) < 60, path
@@ -93,6 +94,15 @@ def test_report(run_example):
     assert found["count"] == 5
     assert Path("couplings.png").stat().st_size > 5_000
     assert len(Path("couplings.csv").read_text().splitlines()) == len(found["couplings"].edges) + 1
+
+
+def test_gap_temperature(run_example):
+    found = run_example("gap_temperature")
+    assert Path("gap_temperature.png").stat().st_size > 10_000
+    assert Path("mos2-gap/300K/0003.npz").exists()
+    result = found["result"]
+    assert (result.shift() < 0).all()
+    assert result.spreads.mean() < 0.2
 
 
 def test_high_throughput(run_example, capsys):

@@ -14,7 +14,12 @@ SOURCES = sorted(
 )
 # Every exception has its reason.
 MANY_PARAMETERS = dict.fromkeys(
-    ("ase_tracegrad/cli.py", "ase_tracegrad/convert_command.py", "ase_tracegrad/report_command.py"),
+    (
+        "ase_tracegrad/cli.py",
+        "ase_tracegrad/convert_command.py",
+        "ase_tracegrad/report_command.py",
+        "ase_tracegrad/thermal_commands.py",
+    ),
     "a command's options are parameters for typer",
 )
 DOCUMENTS = ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]

@@ -27,11 +27,11 @@ def make_structures(n_2x2: int = N_2X2, n_3x3: int = N_3X3) -> list[LabelStructu
 
 def _primitive(index: int, scale: float) -> LabelStructure:
     split = "test" if scale in PRIMITIVE_TEST else "train"
-    return LabelStructure(f"x1-{index:03d}", split, _layer(1, scale), (K_DENSITY, K_DENSITY, 1), [])
+    return LabelStructure(f"x1-{index:03d}", split, make_layer(1, scale), (K_DENSITY, K_DENSITY, 1), [])
 
 
 def _in_more_vacuum(index: int, height: float, split: str) -> LabelStructure:
-    atoms = _layer(1)
+    atoms = make_layer(1)
     atoms.cell[2, 2] = height
     return LabelStructure(f"vacuum-{index:03d}", split, atoms, (K_DENSITY, K_DENSITY, 1), [])
 
@@ -40,7 +40,7 @@ def _displaced(n: int, index: int) -> LabelStructure:
     """Uniform displacements to 0.1 A; half of the cells strained to 3 %, one in seven rippled instead of fully displaced."""
     seed = [42, n, index]
     rng = np.random.default_rng(seed)
-    atoms = _layer(n)
+    atoms = make_layer(n)
     if index % 4 in (1, 2):
         strain_in_plane(atoms, rng, 0.03)
     rippled = index % 7 == 3
@@ -50,7 +50,8 @@ def _displaced(n: int, index: int) -> LabelStructure:
     return LabelStructure(f"x{n}-{index:03d}", split_of(index), atoms, (K_DENSITY // n, K_DENSITY // n, 1), seed)
 
 
-def _layer(n: int, scale: float = 1.0) -> Atoms:
+def make_layer(n: int, scale: float = 1.0) -> Atoms:
+    """A n x n cell of the monolayer, in-plane vectors times ``scale``; atoms lie about z = 0."""
     atoms = mx2("MoS2", a=LATTICE_CONSTANT * scale, thickness=THICKNESS, vacuum=None)
     atoms.cell[2] = [0, 0, CELL_HEIGHT]
     atoms.pbc = True

@@ -122,6 +122,19 @@ def symmetrize(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
     return replace(closed, values=total / len(group))
 
 
+def pull_back(matrix: BlockMatrix, group: SpaceGroup, operation: int) -> BlockMatrix:
+    """The matrix M' of which ``matrix`` is the image under an operation.
+
+    If M is of a structure with one atom displaced by u, M' is of the one with the atom it comes from displaced by Q^T u.
+    """
+    same = (group.images[:, group.images[operation]] == np.arange(group.images.shape[1])).all(axis=1)
+    turned_back = (group.rotations @ group.rotations[operation] == np.eye(3, dtype=int)).all(axis=(1, 2))
+    inverse = int(np.nonzero(same & turned_back)[0][0])
+    keys = _image_keys(matrix, group, inverse)
+    closed = matrix.restricted_to(_store_keys(matrix, keys))
+    return replace(closed, values=_image(closed, group, operation))
+
+
 def reverse_time(matrix: BlockMatrix) -> BlockMatrix:
     """Theta M Theta^-1: Theta is complex conjugation, times i sigma_y for spinors."""
     if not np.iscomplexobj(matrix.values) and matrix.spin == "none":
@@ -188,6 +201,11 @@ def _find_blocks(matrix: BlockMatrix, keys: np.ndarray) -> np.ndarray:
 def _closure(matrix: BlockMatrix, group: SpaceGroup) -> BlockMatrix:
     """A zero matrix that stores the blocks of ``matrix`` and all their images."""
     keys = np.unique(np.concatenate([_image_keys(matrix, group, g) for g in range(len(group))]), axis=0)
+    return _store_keys(matrix, keys)
+
+
+def _store_keys(matrix: BlockMatrix, keys: np.ndarray) -> BlockMatrix:
+    """A zero matrix that stores the blocks of ``matrix`` and those of keys (B, 5)."""
     missing = keys[_find_blocks(matrix, keys) < 0]
     pairs, shifts = np.vstack([matrix.pairs, missing[:, :2]]), np.vstack([matrix.shifts, missing[:, 2:]])
     sizes = (matrix.n_spin * matrix.layout.sizes[pairs]).prod(axis=1)

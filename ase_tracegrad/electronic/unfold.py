@@ -5,6 +5,7 @@ sum over primitive orbitals m of |N^-1/2 sum_T exp(-i k.T) (S^1/2 C)_{m T}|^2, i
 orbitals, so that the weights of a state at all its k add up to 1; in a perfect supercell each is 0 or 1.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,21 +74,35 @@ def unfold_bands(sums: BlochSum, supercell: SupercellMap, kpts) -> tuple[np.ndar
 
     sums: H and S of the supercell; kpts: fractions of the primitive reciprocal vectors.
     """
+    energies, weights = [], []
+    for found, folded in fold_states(sums, supercell, kpts):
+        energies.append(found)
+        weights.append((np.abs(folded) ** 2).sum(axis=1))
+    joined, joined_weights = join_bands(energies, weights)
+    return joined, joined_weights
+
+
+def orthonormal_states(sums: BlochSum, kpts) -> list[tuple[np.ndarray, np.ndarray]]:
+    """At each k-point the energies (n,) eV and the coefficients (N, n) in Loewdin's orthonormal orbitals."""
+    found = []
+    for solution, _, s in iterate_states(sums, check_kpts(kpts)):
+        coefficients = solution.coefficients if s is None else square_root(s) @ solution.coefficients
+        found += list(zip(solution.energies, coefficients, strict=True))
+    return found
+
+
+def fold_states(sums: BlochSum, supercell: SupercellMap, kpts) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For a few k-points at a time the energies (K, n) eV of the supercell, and its states in the orthonormal Bloch orbitals of
+    the primitive cell, (K, N, n): |<state of the primitive crystal | column>|^2 is how much of it is in the supercell's state."""
     kpts = check_kpts(kpts)
     orbital, cells = _primitive_orbitals(sums.hamiltonian, supercell)
     phases = np.exp(-2j * np.pi * (kpts @ cells.T)) / np.sqrt(supercell.n_cells)
-    energies, weights, start = [], [], 0
+    start = 0
     for solution, chunk, s in iterate_states(sums, kpts @ supercell.matrix.T):
         orthonormal = solution.coefficients if s is None else square_root(s) @ solution.coefficients
         phased = phases[start : start + len(chunk), :, None] * orthonormal
         start += len(chunk)
-        shares = np.zeros(solution.energies.shape)
-        for m in np.unique(orbital):
-            shares += np.abs(phased[:, orbital == m].sum(axis=1)) ** 2
-        energies.append(solution.energies)
-        weights.append(shares)
-    joined, joined_weights = join_bands(energies, weights)
-    return joined, joined_weights
+        yield solution.energies, np.stack([phased[:, orbital == m].sum(axis=1) for m in np.unique(orbital)], axis=1)
 
 
 def compute_spectral_function(energies, weights, grid, *, width: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from .bands import plot_bands, plot_bands_and_dos, plot_fat_bands
 from .comparison import plot_comparison
+from .convergence import plot_convergence
 from .dos import plot_dos, plot_projected_dos
 from .labels import describe_gap, find_zero, name_kpt
 from .levels import plot_levels
@@ -21,6 +22,7 @@ __all__ = [
     "plot_bands",
     "plot_bands_and_dos",
     "plot_comparison",
+    "plot_convergence",
     "plot_couplings",
     "plot_dos",
     "plot_fat_bands",
