@@ -49,7 +49,8 @@ def displace(
     from .thermal.ensemble import draw_displacements
     from .thermal.harmonic import HarmonicCrystal
 
-    crystal = HarmonicCrystal.from_phonons(_find_phonons(phonons, potential, supercell), _parse_supercell(supercell))
+    cells = _parse_supercell(supercell)
+    crystal = HarmonicCrystal.from_phonons(_find_phonons(phonons, potential, supercell), cells)
     displacements = draw_displacements(crystal, temperature, pairs, method=method, seed=seed)
     with replace_file(out) as part:
         write(part, [crystal.displace(u) for u in displacements], format="extxyz" if out.suffix == ".xyz" else out.suffix[1:])

@@ -1,6 +1,5 @@
 """Electron-phonon matrix elements g(k, q) from dH/du, dS/du and phonons; orbitals overlap and move with the atoms."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,8 +77,8 @@ def compute_couplings(derivatives: MatrixDerivatives, sums: BlochSum, phonons: P
     )  # fmt: skip
 
 
-def _solve(sums: BlochSum, kpts: np.ndarray) -> tuple[np.ndarray, Sequence[np.ndarray]]:
-    """Energies (K, N) and eigenvectors K x (N, N)."""
+def _solve(sums: BlochSum, kpts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energies (K, N) and eigenvectors (K, N, N)."""
     solution = solve_bloch(sums, kpts, eigenvectors=True)
     assert solution.coefficients is not None
     return solution.energies, solution.coefficients
