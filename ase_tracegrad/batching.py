@@ -42,6 +42,24 @@ def predict_one(predictor, structure: Structure) -> Sample:
     return next(_predict_batch(predictor, [structure]))
 
 
+def predict_each(predictor, structures: Sequence[Structure], batch: int | str = "auto") -> Iterator[Sample | Exception]:
+    """H(R) and S(R) of Structures that the model's ``check`` has passed, in their order; one that fails gives its error.
+
+    Their info holds 'scalars', see Predictor.predict_described.
+    """
+    for together in _fill_batches(((s, _size(predictor, s, batch)) for s in structures), _largest(predictor, batch)):
+        try:
+            yield from list(_predict_batch(predictor, together, described=True))
+            continue
+        except Exception as error:
+            log.info("a batch of %d structures failed, they are tried one by one: %s", len(together), error)
+        for structure in together:
+            try:
+                yield next(_predict_batch(predictor, [structure], described=True))
+            except Exception as error:
+                yield error
+
+
 def _predict_all(predictor, atoms_list: Iterable, batch: int | str, progress: bool) -> Iterator[Sample]:
     total = len(atoms_list) if isinstance(atoms_list, Sized) else None
     with tqdm(total=total, desc="predict", unit="structure", disable=None if progress else True) as bar:
@@ -52,16 +70,24 @@ def _predict_all(predictor, atoms_list: Iterable, batch: int | str, progress: bo
 
 
 def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list[Structure]]:
-    pending: list[Structure] = []
-    filled = 0
-    largest = LARGEST_BATCH.get(str(predictor.device).split(":")[0], LARGEST_BATCH["cpu"]) if batch == "auto" else int(batch)
+    return _fill_batches(_checked(predictor, atoms_list, batch), _largest(predictor, batch))
+
+
+def _checked(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[tuple[Structure, int]]:
     for number, atoms in enumerate(atoms_list):
         try:
             structure = atoms if isinstance(atoms, Structure) else Structure.from_atoms(atoms)
             _check(predictor, structure)
-            size = 1 if batch != "auto" else _count_elements(predictor, structure)
+            size = _size(predictor, structure, batch)
         except ValueError as error:
             raise type(error)(f"structure {number}: {error}") from error
+        yield structure, size
+
+
+def _fill_batches(sized: Iterable[tuple[Structure, int]], largest: int) -> Iterator[list[Structure]]:
+    pending: list[Structure] = []
+    filled = 0
+    for structure, size in sized:
         if pending and filled + size > largest:
             yield pending
             pending, filled = [], 0
@@ -69,6 +95,16 @@ def _batches(predictor, atoms_list: Iterable, batch: int | str) -> Iterator[list
         filled += size
     if pending:
         yield pending
+
+
+def _largest(predictor, batch: int | str) -> int:
+    if batch != "auto":
+        return int(batch)
+    return LARGEST_BATCH.get(str(predictor.device).split(":")[0], LARGEST_BATCH["cpu"])
+
+
+def _size(predictor, structure: Structure, batch: int | str) -> int:
+    return 1 if batch != "auto" else _count_elements(predictor, structure)
 
 
 def _check(predictor, structure: Structure):
@@ -87,11 +123,17 @@ def _count_elements(predictor, structure: Structure) -> int:
     return int(sizes[graph.pairs].prod(axis=1).sum())
 
 
-def _predict_batch(predictor, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None) -> Iterator[Sample]:
+def _predict_batch(
+    predictor, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None, *, described: bool = False
+) -> Iterator[Sample]:
     if overlaps is None:
         overlaps = [compute_overlap(structure, predictor.basis) for structure in structures]
     try:
-        hamiltonians = predictor.predict(structures, overlaps)
+        hamiltonians, scalars = (
+            predictor.predict_described(structures, overlaps)
+            if described
+            else (predictor.predict(structures, overlaps), [None] * len(structures))
+        )
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -102,18 +144,18 @@ def _predict_batch(predictor, structures: Sequence[Structure], overlaps: Sequenc
             ) from error
         half = len(structures) // 2
         log.info("%d structures do not fit into memory at once, trying %d", len(structures), half)
-        hamiltonians = None
+        hamiltonians = scalars = None
     if hamiltonians is None:
         # Outside the handler, so that the failed pass and its tensors are released first.
-        yield from _predict_batch(predictor, structures[:half], overlaps[:half])
-        yield from _predict_batch(predictor, structures[half:], overlaps[half:])
+        yield from _predict_batch(predictor, structures[:half], overlaps[:half], described=described)
+        yield from _predict_batch(predictor, structures[half:], overlaps[half:], described=described)
         return
-    for structure, hamiltonian, overlap in zip(structures, hamiltonians, overlaps, strict=True):
+    for structure, hamiltonian, overlap, rows in zip(structures, hamiltonians, overlaps, scalars, strict=True):
         info = {
             "model": predictor.card.name,
             "n_electrons": predictor.basis.count_electrons(structure.numbers),
             "hamiltonian_error": _expected_error(predictor.card),
-        }
+        } | ({} if rows is None else {"scalars": rows})
         yield Sample(structure, predictor.basis, hamiltonian, overlap, info)
 
 

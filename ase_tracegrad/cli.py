@@ -1,4 +1,4 @@
-"""The command line: tracegrad bands | dos | gap | symmetry | predict | convert | train | evaluate | info | models | demo.
+"""The command line: tracegrad bands | dos | gap | symmetry | predict | convert | train | evaluate | screen | info | models | demo.
 
 Anything wrong with the input ends in exit code 2 and one line on stderr.
 """
@@ -28,17 +28,15 @@ from .arguments import (
 from .convert_command import convert_files
 from .model_commands import models_app
 from .replace_file import replace_file, replace_text
+from .screen_command import screen_app
 from .training_commands import evaluate_model_file, train_from_config
 
 if TYPE_CHECKING:
     from .io.sample import Sample
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
+app.add_typer(screen_app, name="screen")
 app.command("convert")(convert_files)
 app.command("train")(train_from_config)
 app.command("evaluate")(evaluate_model_file)

@@ -152,16 +152,28 @@ class ElectronicStructure:
         middle of a gap, found as by find_band_gap: on a band edge, noise in the edge would close the gap. Where bands
         overlap it lies between the two edges, wherever the mesh puts it.
         """
+        if width == 0:
+            return self.find_levels(mesh, edges=edges, progress=progress)[0]
+        mesh = self.reduce(mesh)
+        energies, _ = self._solve_with(mesh.kpts, edges, progress)
+        return find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
+
+    def find_levels(
+        self, mesh: KMesh, *, edges=(), refine: bool | None = None, progress: bool = False
+    ) -> tuple[float, BandGap | None]:
+        """Fermi level and gap as find_fermi_level and find_band_gap give them, from the same energies.
+
+        None instead of the gap where the basis holds no empty band.
+        """
         mesh = self.reduce(mesh)
         energies, kpts = self._solve_with(mesh.kpts, edges, progress)
-        counted = find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
-        if width > 0 or self.n_electrons >= self.spin_degeneracy * energies.shape[1]:
-            return counted
-        gap = find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+        counted = find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(0.0))
+        if self.n_electrons >= self.spin_degeneracy * energies.shape[1]:
+            return counted, None
+        gap = self._follow_edges(self._count_gap(energies, kpts), mesh, energies, refine)
         if gap.n_filled is None:
-            return counted
-        gap = self._follow_edges(gap, mesh, energies, None)
-        return (gap.vbm + gap.cbm) / 2 if gap.gap > TOUCHING else float(np.clip(counted, gap.cbm, gap.vbm))
+            return counted, gap
+        return (gap.vbm + gap.cbm) / 2 if gap.gap > TOUCHING else float(np.clip(counted, gap.cbm, gap.vbm)), gap
 
     def find_band_gap(self, mesh: KMesh, *, edges=(), refine: bool | None = None, progress: bool = False) -> BandGap:
         """The gap by electron count on a mesh, or a list (kmesh.make_list), and at edges (E, 3), such as special points.
@@ -175,9 +187,7 @@ class ElectronicStructure:
             raise ValueError("a list of k-points has no spacing to refine from: give a mesh, or refine=None")
         mesh = self.reduce(mesh)
         energies, points = self._solve_with(mesh.kpts, edges, progress)
-        gap = find_band_gap(energies, points, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
-        gap = replace(gap, periodic=bool(self.sample.structure.pbc.any()))
-        return self._follow_edges(gap, mesh, energies, refine)
+        return self._follow_edges(self._count_gap(energies, points), mesh, energies, refine)
 
     def compute_dos(self, mesh: KMesh, grid, *, width: float, progress: bool = False) -> np.ndarray:
         """States per eV and cell, both spins, at the energies ``grid`` (G,) eV; width: Gaussian sigma in eV, 0: tetrahedra."""
@@ -247,6 +257,10 @@ class ElectronicStructure:
 
     def _smearing(self, width: float) -> dict:
         return {"spin_degeneracy": self.spin_degeneracy, "width": width, "method": "fermi-dirac" if width else "fixed"}
+
+    def _count_gap(self, energies: np.ndarray, kpts: np.ndarray) -> BandGap:
+        gap = find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+        return replace(gap, periodic=bool(self.sample.structure.pbc.any()))
 
     def _follow_edges(self, gap: BandGap, mesh: KMesh, energies: np.ndarray, refine: bool | None) -> BandGap:
         """The gap at the extrema next to those found on a mesh, energies (K, n) there first; refine as in find_band_gap."""
