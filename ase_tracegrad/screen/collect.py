@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import warnings
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -73,10 +74,10 @@ def _cells(row: dict[str, Any], flat: list[str]) -> dict[str, Any]:
 
 def _describe(row: dict[str, Any], columns: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Key-value pairs and data of one row; what ase.db does not take as a pair goes into the data."""
-    pairs: dict[str, Any] = {"source": row["source"], "screen_id": row["id"]}
+    pairs: dict[str, Any] = {}
     data: dict[str, Any] = {}
     found = {name: row[name] for name in columns if name not in (*NOT_PAIRS, *STRUCTURE) and row[name] is not None}
-    for name, value in (json.loads(row["info"]) | found).items():
+    for name, value in (json.loads(row["info"]) | found | {"source": row["source"], "screen_id": row["id"]}).items():
         if isinstance(value, list):
             if value:
                 data[name] = value
@@ -91,7 +92,9 @@ def _is_pair(name: str, value) -> bool:
     if isinstance(value, float) and not math.isfinite(value):
         return False
     try:
-        check_pairs({name: value})
-    except ValueError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # about keys that are formulas, which no search would find
+            check_pairs({name: value})
+    except (ValueError, UserWarning):
         return False
     return True

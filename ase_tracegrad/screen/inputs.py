@@ -15,6 +15,7 @@ from ase import Atoms
 EXTXYZ = (".extxyz", ".xyz")
 DATABASES = (".db",)
 STDIN = "-"
+USUALLY_ONE = ("cif",)  # formats of several structures that most files hold one of
 
 
 @dataclass(frozen=True)
@@ -159,10 +160,15 @@ def _count(name: str) -> int | None:
                 return sum(1 for _ in _frames(stream))
         except ValueError:
             return None
+    from ase.io import Trajectory
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
     try:
-        return 1 if ioformats[filetype(file)].single else None
+        if Path(file).suffix == ".traj":
+            with Trajectory(file) as trajectory:
+                return len(trajectory)
+        form = filetype(file)
+        return 1 if ioformats[form].single or form in USUALLY_ONE else None
     except (UnknownFileTypeError, OSError, StopIteration):
         return 1  # which will be one row with the reason
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..basis_json import basis_to_json
 from ..electronic.bloch import BlochSum
 from ..electronic.eigen import solve_bloch
 from ..io.sample import Sample
@@ -25,45 +26,57 @@ class Uncertainty:
     def __init__(self, predictor: "Predictor", others: "list[Predictor]", trust: Trust | None):
         self.predictor, self.others, self.trust = predictor, others, trust
         for other in others:
-            if other.basis != predictor.basis:
+            if basis_to_json(other.basis) != basis_to_json(predictor.basis):
                 raise ScreenError(
                     f"the models {predictor.card.name} and {other.card.name} have different orbitals: an ensemble shares them"
                 )
-        members = tuple(sorted(hash_model(other.path) for other in others if other.path is not None))
-        calibrated = trust is not None and trust.members == members and "spread" in trust.factors
-        self._factors = trust.factors["spread"] if calibrated and trust is not None else {"hamiltonian": 1.0, "gap": 1.0}
+        self.members = tuple(sorted(hash_model(other.path) for other in others if other.path is not None))
 
     def estimate(self, structure: Structure, sample: Sample, row: dict[str, Any]) -> dict[str, Any]:
         """Columns feature_distance, h_uncertainty (meV), gap_uncertainty (eV) and, if the structure is far away, 'reasons'.
 
-        row: with the k-points of the gap, if it was computed.
+        row: n_electrons, and where the gap is if it was computed. The spread of an ensemble goes before the distance.
         """
-        found = self._measure_distance(structure, sample.info["scalars"])
+        known = self.explain(structure, sample, row)
+        found: dict[str, Any] = {}
+        for kind in ("distance", "spread"):
+            factors = self._factors(kind)
+            for name, value in known.get(kind, {}).items():
+                column = {"hamiltonian": "h_uncertainty", "gap": "gap_uncertainty"}[name]
+                found[column] = factors[name] * value
+        if self.trust is None:
+            return found
+        distances = self.trust.distances(structure.numbers, sample.info["scalars"])
+        found["feature_distance"] = float(distances.max())
+        if found["feature_distance"] > FARTHER * self.trust.farthest:
+            found["reasons"] = [
+                f"atom {distances.argmax()} is at a distance of {distances.max():.1f} in the model's features, "
+                f"at most {self.trust.farthest:.1f} in training"
+            ]
+        return found
+
+    def explain(self, structure: Structure, sample: Sample, row: dict[str, Any]) -> dict[str, dict[str, float]]:
+        """{'distance' (of the farthest atom) or 'spread' (meV, eV): {'hamiltonian', 'gap'}}, as they are, without factors."""
+        found: dict[str, dict[str, float]] = {}
+        if self.trust is not None:
+            largest = float(self.trust.distances(structure.numbers, sample.info["scalars"]).max())
+            found["distance"] = {"hamiltonian": largest, "gap": largest}
         if not self.others:
             return found
         predictions = [other.predict([structure], [sample.overlap])[0] for other in self.others]
-        spread = 1000 * mean_spread([sample.hamiltonian.values, *(h.values for h in predictions)])
-        found["h_uncertainty"] = self._factors["hamiltonian"] * spread
-        if row.get("k_vbm") is not None:
+        found["spread"] = {"hamiltonian": 1000 * mean_spread([sample.hamiltonian.values, *(h.values for h in predictions)])}
+        filled = row["n_electrons"] / (2 if sample.hamiltonian.n_spin == 1 else 1)
+        n_filled = round(filled)
+        if row.get("k_vbm") is not None and abs(filled - n_filled) < 1e-6:
             edges = np.array([row["k_vbm"], row["k_cbm"]])
-            n_filled = round(row["n_electrons"] / (2 if sample.hamiltonian.n_spin == 1 else 1))
             gaps = [solve_gap(BlochSum(h, sample.overlap), edges, n_filled) for h in (sample.hamiltonian, *predictions)]
-            found["gap_uncertainty"] = self._factors["gap"] * float(np.std(gaps, ddof=1))
+            found["spread"]["gap"] = float(np.std(gaps, ddof=1))
         return found
 
-    def _measure_distance(self, structure: Structure, scalars: np.ndarray) -> dict[str, Any]:
-        if self.trust is None:
-            return {}
-        distances = self.trust.distances(structure.numbers, scalars)
-        largest = float(distances.max())
-        factors = self.trust.factors["distance"]
-        found = {"feature_distance": largest}
-        found |= {f"{short}_uncertainty": factors[name] * largest for short, name in (("h", "hamiltonian"), ("gap", "gap"))}
-        if largest <= FARTHER * self.trust.farthest:
-            return found
-        atom = int(distances.argmax())
-        reason = f"atom {atom} is at a distance of {largest:.1f} in the model's features, at most {self.trust.farthest:.1f} in training"
-        return found | {"reasons": [reason]}
+    def _factors(self, kind: str) -> dict[str, float]:
+        """What a unit is worth; a spread that nobody has compared with errors counts as it is."""
+        known = self.trust is not None and kind in self.trust.factors and (kind == "distance" or self.trust.members == self.members)
+        return self.trust.factors[kind] if known and self.trust is not None else {"hamiltonian": 1.0, "gap": 1.0}
 
 
 def solve_gap(sums: BlochSum, edges: np.ndarray, n_filled: int) -> float:
