@@ -30,17 +30,22 @@ screen_app = typer.Typer(
 @screen_app.command("run")
 def run_screening(
     structures: Annotated[
-        list[str], typer.Argument(metavar="FILES...", help="Files ASE reads, 'file@:10', globs in quotes, ase.db; - is extxyz on stdin.")
+        list[str],
+        typer.Argument(metavar="FILES...", help="Files ASE reads, 'file@:10', globs in quotes, ase.db; - is extxyz on stdin."),
     ],
     model: Annotated[
         list[str], typer.Option("--model", "-m", help="Name or file; more of them, each with --model, estimate the uncertainty.")
     ] = ["graphene-pbe"],  # noqa: B006 - typer does not change it
     out: Annotated[Path, typer.Option(help="Folder of the results; a second run goes on where the first ended.")] = Path("results"),
     properties: Annotated[str, typer.Option(help="Of gap (with the Fermi level), bands, dos, symmetry; with commas.")] = "gap",
-    kpts: Annotated[str, typer.Option(help="Mesh of gap and Fermi level: '12,12,1', or a density in points per 1/Angstrom.")] = "5.0",
+    kpts: Annotated[
+        str, typer.Option(help="Mesh of gap and Fermi level: '12,12,1', or a density in points per 1/Angstrom.")
+    ] = "5.0",
     path: Annotated[str | None, typer.Option(help="Of the bands, such as GMKG; default: the lattice's path.")] = None,
     npoints: Annotated[int, typer.Option(min=1, help="About how many k-points on the path.")] = 60,
-    dos_window: Annotated[str, typer.Option(help="Lowest and highest energy of densities of states, eV from the Fermi level.")] = "-10,6",
+    dos_window: Annotated[
+        str, typer.Option(help="Lowest and highest energy of densities of states, eV from the Fermi level.")
+    ] = "-10,6",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one for each core, or graphics card.")] = None,
     executor: Annotated[
         str, typer.Option(help="processes, parsl, parsl:FILE.py (which defines 'config'), dask, or dask:ADDRESS of a scheduler.")
@@ -91,7 +96,10 @@ def collect_results(
 @screen_app.command("calibrate")
 def calibrate_model(
     data: Annotated[Path, typer.Argument(help="Packed file of labels with splits, on which the model was trained.")],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Model file; the result goes beside it as NAME.trust.json.")],
+    model: Annotated[
+        list[str],
+        typer.Option("--model", "-m", help="Name or file; the result goes beside it as NAME.trust.json. More: its ensemble."),
+    ],
 ):
     """Learn from the training data how far to trust a model: distances of atoms in its features, and the errors that go with them."""
     from .screen.calibration import calibrate

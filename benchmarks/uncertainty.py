@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 from measure import describe_machine, write_result
+from scipy.stats import spearmanr
 
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.models import find_model
 from ase_tracegrad.nn.predictor import load_model
 from ase_tracegrad.nn.trust import read_trust
-from ase_tracegrad.screen.calibration import QUANTITIES, Errors, calibrate, measure_errors, rank_correlation
+from ase_tracegrad.screen.calibration import Errors, calibrate, measure_errors, rank_correlation
 from ase_tracegrad.screen.uncertainty import Uncertainty
 
 TIMES = (1, 2, 4)
@@ -41,7 +42,8 @@ def judge_uncertainty(models: list[str], data: Path, *, limit: int = 0) -> dict:
         "models": models,
         "data": Path(data).name,
         "validation": calibration.trust.data | {"factors": kinds, "farthest": calibration.trust.farthest},
-        "test": {kind: {name: _figures(found, kind, name, kinds[kind][name]) for name in QUANTITIES} for kind in kinds},
+        "test": {kind: {name: _figures(found, kind, name, factor) for name, factor in kinds[kind].items()} for kind in kinds},
+        "distance_and_gap": _correlate_with_gap(found),
         "structures": [{"name": e.name, "error": e.error, "uncertainty": e.uncertainty} for e in found],
     }
 
@@ -53,6 +55,11 @@ def _figures(found: list[Errors], kind: str, name: str, factor: float) -> dict:
         "median_ratio": float(np.median(ratios)),
         "share_below": {str(times): float((ratios < times).mean()) for times in TIMES},
     }
+
+
+def _correlate_with_gap(found: list[Errors]) -> float:
+    """Rank correlation of the feature distance with the error of the gap: why it gives no uncertainty of the gap."""
+    return float(spearmanr([e.uncertainty["distance"]["hamiltonian"] for e in found], [e.error["gap"] for e in found]).statistic)
 
 
 def main(arguments: list[str] | None = None):

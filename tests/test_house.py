@@ -14,7 +14,8 @@ SOURCES = sorted(
 )
 # Every exception has its reason.
 MANY_PARAMETERS = dict.fromkeys(
-    ("ase_tracegrad/cli.py", "ase_tracegrad/convert_command.py"), "a command's options are parameters for typer"
+    ("ase_tracegrad/cli.py", "ase_tracegrad/convert_command.py", "ase_tracegrad/screen_command.py"),
+    "a command's options are parameters for typer",
 )
 DOCUMENTS = ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 # Files of other programs, and what lies beside the repository.

@@ -101,10 +101,15 @@ class Predictor:
         overlaps, references: their S(R) and their Hamiltonians of the initial density; what the model needs is computed.
         rotation (3, 3): what the turned structures give, turned back; for an equivariant network the same.
         """
-        return self.predict_described(structures, overlaps, rotation=rotation)[0]
+        return self.predict_described(structures, overlaps, references, rotation=rotation)[0]
 
     def predict_described(
-        self, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None, *, rotation=None
+        self,
+        structures: Sequence[Structure],
+        overlaps: Sequence[BlockMatrix] | None = None,
+        references: Sequence[BlockMatrix] | None = None,
+        *,
+        rotation=None,
     ) -> tuple[list[BlockMatrix], list[np.ndarray]]:
         """What ``predict`` gives, and of each structure the scalars (N, n) its atoms end with in the network (see trust.py)."""
         if not structures:

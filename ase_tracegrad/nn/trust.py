@@ -34,7 +34,7 @@ class Trust:
     """means {Z: (n,)} and whitening {Z: (n, n)} of the scalars; farthest: distance seen in training and validation.
 
     model: SHA-256 of the model file; members: those of the other models of the ensemble that ``factors`` belong to; factors:
-    {'distance': {'hamiltonian': meV, 'gap': eV}, 'spread': {'hamiltonian': 1, 'gap': 1}}, median error per unit; data: what
+    {'distance': {'hamiltonian': meV}, 'spread': {'hamiltonian': 1, 'gap': 1}}, median error per unit; data: what
     it was learned from, and how well it did there.
     """
 
@@ -88,13 +88,17 @@ def read_trust(model: Path) -> Trust | None:
         if facts["format"] != FORMAT:
             raise TrustError(f"{path} has the format {facts['format']!r}, expected {FORMAT!r}: calibrate again")
         elements = {int(z): rows for z, rows in facts["elements"].items()}
-        means, whitening = ({z: np.array(rows[name], dtype=float) for z, rows in elements.items()} for name in ("mean", "whitening"))
+        means, whitening = (
+            {z: np.array(rows[name], dtype=float) for z, rows in elements.items()} for name in ("mean", "whitening")
+        )
         if any(matrix.shape != (len(means[z]),) * 2 for z, matrix in whitening.items()):
             raise TrustError(f"{path} is damaged: a matrix of the wrong size")
         found = Trust(
             facts["model"], means, whitening, float(facts["farthest"]), tuple(facts["members"]), facts["factors"], facts["data"]
         )
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except TrustError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise TrustError(f"{path} is damaged ({type(error).__name__}: {error}): delete it, or calibrate again") from error
     if found.model != hash_model(model):
         raise TrustError(f"{path} belongs to another version of {model.name}: delete it, or calibrate again")

@@ -68,5 +68,3 @@ def _symmetry(sample: Sample, settings: ScreenSettings) -> dict[str, Any]:
         "symmetry_error": float(covariance_residuals(sample.hamiltonian, group).max()),
         "time_reversal_error": time_reversal_residual(sample.hamiltonian),
     }
-
-

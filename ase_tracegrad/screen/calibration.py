@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 LARGEST_SAMPLE = 300
 # Fewer structures say nothing about errors.
 FEWEST = 5
-QUANTITIES = ("hamiltonian", "gap")
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one labelled structure: error and uncertainties of the mean |H| element (meV) and of the gap (eV).
+    """Of one labelled structure: error of the mean |H| element (meV) and of the gap (eV).
 
-    The gap is that between the special points of the lattice; uncertainties: {'distance' or 'spread': {quantity: value}}.
+    The gap is that between the special points of the lattice; uncertainty: {'distance' or 'spread': {quantity: value}}, without factors.
     """
 
     name: str
@@ -55,9 +54,9 @@ class Calibration:
         facts = self.trust.data
         lines = [f"wrote {self.path}: {facts['n_train']} structures of training, {facts['n_validation']} of validation"]
         for kind, factors in self.trust.factors.items():
-            for name, unit in (("hamiltonian", "meV per unit, mean error of H"), ("gap", "eV per unit, error of the gap")):
+            for name, factor in factors.items():
                 rank = facts["rank_correlation"][kind][name]
-                lines.append(f"{kind:>9}: {factors[name]:.3g} {unit}; rank correlation with the errors {rank:.2f}")
+                lines.append(f"{kind:>9}: {factor:.3g} per unit is the median error of the {name}; rank correlation {rank:.2f}")
         return "\n".join(lines)
 
 
@@ -90,7 +89,8 @@ def calibrate(models, data, *, progress: bool = True) -> Calibration:
     kinds = ("distance", "spread") if others else ("distance",)
     trust = replace(trust, farthest=farthest, factors={kind: _fit_factors(found, kind) for kind in kinds})
     trust.data.update(file=Path(data).name, n_train=len(chosen), n_validation=len(found))
-    trust.data["rank_correlation"] = {kind: {name: rank_correlation(found, kind, name) for name in QUANTITIES} for kind in kinds}
+    ranks = {kind: {name: rank_correlation(found, kind, name) for name in trust.factors[kind]} for kind in kinds}
+    trust.data["rank_correlation"] = ranks
     path = trust_file(find_model(first.path))
     trust.write(path)
     return Calibration(path, trust)
@@ -127,16 +127,15 @@ def _describe(predictor: "Predictor", sample: Sample) -> tuple[np.ndarray, np.nd
 def _start_trust(first: "Predictor", others: "list[Predictor]", rows: list[tuple[np.ndarray, np.ndarray]]) -> Trust:
     numbers, scalars = (np.concatenate(part) for part in zip(*rows, strict=True))
     means, whitening = fit_scalars(numbers, scalars)
-    ones: dict[str, float] = dict.fromkeys(QUANTITIES, 1.0)
     members = tuple(sorted(hash_model(other.path) for other in others))
     data: dict[str, Any] = {}
-    return Trust(hash_model(first.path), means, whitening, np.inf, members, {"distance": ones, "spread": ones}, data)
+    return Trust(hash_model(first.path), means, whitening, np.inf, members, {}, data)
 
 
 def _fit_factors(found: Sequence[Errors], kind: str) -> dict[str, float]:
     """The median of error / uncertainty: half of the errors are larger."""
     factors = {}
-    for quantity in QUANTITIES:
+    for quantity in found[0].uncertainty[kind]:
         ratios = [e.error[quantity] / max(e.uncertainty[kind][quantity], 1e-12) for e in found]
         factors[quantity] = float(np.median(ratios))
     return factors

@@ -39,9 +39,7 @@ class Task:
         """Two halves."""
         half = len(self) // 2
         parts = (slice(None, half), slice(half, None))
-        first, second = (
-            Task(self.folder, self.number, self.settings, self.ids[part], self.entries[part]) for part in parts
-        )
+        first, second = (Task(self.folder, self.number, self.settings, self.ids[part], self.entries[part]) for part in parts)
         return first, second
 
 
@@ -152,5 +150,3 @@ def restore_atoms(row: dict[str, Any]) -> Atoms:
         cell=np.reshape(row["cell"], (3, 3)),
         pbc=row["pbc"],
     )
-
-

@@ -182,5 +182,3 @@ def _scalars(info: dict) -> dict[str, Any]:
 def encode_info(info: dict[str, Any]) -> str:
     """As JSON; numbers that JSON does not know (nan) are left out."""
     return json.dumps({key: value for key, value in info.items() if not isinstance(value, float) or np.isfinite(value)})
-
-

@@ -148,7 +148,12 @@ def local_parsl(count: int):
 
     provider = LocalProvider(worker_init="export OMP_NUM_THREADS=1", init_blocks=1, max_blocks=1)
     executor = HighThroughputExecutor(
-        label="local", max_workers_per_node=count, address="127.0.0.1", provider=provider, encrypted=False
+        label="local",
+        max_workers_per_node=count,
+        address="127.0.0.1",
+        provider=provider,
+        encrypted=False,
+        heartbeat_period=5,  # seconds until a dead worker is noticed
     )
     return Config(executors=[executor], initialize_logging=False)
 

@@ -112,14 +112,18 @@ def test_parsl_loses_nothing(tmp_path, model, crowd, run_here, monkeypatch):
     check_rows(tmp_path / "out", model, crowd, run_here, tmp_path / "other")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_dask_loses_nothing(tmp_path, model, crowd, run_here, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="dask is not installed (the extra [dask])")
     import dask
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # so that Dask tells us of the first
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path)) as cluster,
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path)
+        ) as cluster,
         distributed.Client(cluster) as client,
     ):
         done = screen(crowd, model, executor=client, out=tmp_path / "out", run=RUN, kpts=MESH)
