@@ -20,7 +20,7 @@ class FilesOrCommand(TyperGroup):
 
 
 screen_app = typer.Typer(
-    help="Many structures: gaps, bands, densities of states into a folder of Parquet files. 'screen FILES...' is 'screen run FILES...'.",
+    help="Gaps, bands, densities of states of many structures, as Parquet files. 'screen FILES...' is 'screen run FILES...'.",
     cls=FilesOrCommand,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -101,7 +101,7 @@ def calibrate_model(
         typer.Option("--model", "-m", help="Name or file; the result goes beside it as NAME.trust.json. More: its ensemble."),
     ],
 ):
-    """Learn from the training data how far to trust a model: distances of atoms in its features, and the errors that go with them."""
+    """Learn from the labels a model was trained on what distances in its features, and spreads of models, are worth."""
     from .screen.calibration import calibrate
 
     typer.echo(str(calibrate(model, data)))

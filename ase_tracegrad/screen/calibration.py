@@ -35,7 +35,8 @@ FEWEST = 5
 class Errors:
     """Of one labelled structure: error of the mean |H| element (meV) and of the gap (eV).
 
-    The gap is that between the special points of the lattice; uncertainty: {'distance' or 'spread': {quantity: value}}, without factors.
+    The gap is that between the special points of the lattice; uncertainty: {'distance' or 'spread': {quantity: value}},
+    without factors.
     """
 
     name: str
@@ -74,7 +75,7 @@ def calibrate(models, data, *, progress: bool = True) -> Calibration:
         train, validation = ([n for n in store.names if store.split(n) == split] for split in ("train", "validation"))
         if len(validation) < FEWEST or not train:
             raise ScreenError(
-                f"{data} holds {len(train)} structures to train and {len(validation)} to validate, expected at least {FEWEST} of these"
+                f"{data} holds {len(train)} structures to train and {len(validation)} to validate, expected at least {FEWEST}"
             )
         if first.card.data_sha256 and content_hash(store) != first.card.data_sha256:
             warn_caller(f"{first.card.name} was trained on other data than {data}", UserWarning)
@@ -82,9 +83,8 @@ def calibrate(models, data, *, progress: bool = True) -> Calibration:
         rows = [_describe(first, store[name]) for name in tqdm(chosen, desc="training", disable=None if progress else True)]
         trust = _start_trust(first, others, rows)
         farthest = max(float(trust.distances(*row).max()) for row in rows)
-        judge, found = Uncertainty(first, others, trust), []
-        for name in tqdm(validation, desc="validation", disable=None if progress else True):
-            found.append(measure_errors(judge, store[name], name))
+        judge, bar = Uncertainty(first, others, trust), tqdm(validation, desc="validation", disable=None if progress else True)
+        found = [measure_errors(judge, store[name], name) for name in bar]
     farthest = max(farthest, *(errors.uncertainty["distance"]["hamiltonian"] for errors in found))
     kinds = ("distance", "spread") if others else ("distance",)
     trust = replace(trust, farthest=farthest, factors={kind: _fit_factors(found, kind) for kind in kinds})

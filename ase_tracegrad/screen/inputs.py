@@ -92,7 +92,7 @@ def _read(name: str) -> Iterator[Entry]:
         else:
             from ase.io import iread
 
-            for number, atoms in enumerate(iread(name)):  # noqa: B007 - where a broken file ends
+            for number, atoms in enumerate(iread(name)):
                 yield Entry(_name_frame(file, index, number), atoms, info=_scalars(atoms.info))
     except Exception as error:
         # ASE's readers raise whatever their parsers meet.

@@ -40,7 +40,7 @@ def choose_workers(executor, count: int | None, device: str | None) -> Workers:
     if executor is None or executor == "processes":
         return ProcessWorkers(count, device)
     module = type(executor).__module__.split(".")[0]
-    if executor == "parsl" or module == "parsl" and not isinstance(executor, Executor):
+    if executor == "parsl" or (module == "parsl" and not isinstance(executor, Executor)):
         return ParslWorkers(executor, count)
     if module == "distributed" and not isinstance(executor, Executor):
         return DaskWorkers(executor, count)

@@ -83,7 +83,7 @@ def test_failed_structures_are_tried_again_on_request(tmp_path, model, sheets, r
 
 def test_other_settings_are_refused(tmp_path, model, other_model, sheets, run_here):
     run_here(sheets(1), model, out=tmp_path / "out")
-    with pytest.raises(ScreenError, match="other settings.*kpts was"):
+    with pytest.raises(ScreenError, match=r"other settings.*kpts was"):
         run_here(sheets(1), model, out=tmp_path / "out", kpts={"size": (5, 5, 1), "gamma": True})
     with pytest.raises(ScreenError, match="models was"):
         run_here(sheets(1), other_model, out=tmp_path / "out")
