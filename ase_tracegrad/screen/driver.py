@@ -7,17 +7,18 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ase import Atoms
 from tqdm.auto import tqdm
 
 from .chunk import Task, compute_chunk, identify, write_failure
-from .inputs import Entry, count_structures, iterate_structures
+from .inputs import Entry, check_names, count_structures, iterate_structures
 from .settings import ScreenSettings
 from .shards import LOCK, ScreenError, import_pyarrow, iterate_rows, list_shards, prepare_folder
-from .workers import Workers, check_workers, choose_workers
+from .workers import Workers, choose_workers
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +59,15 @@ def screen(
     """
     import_pyarrow()
     run, chosen = run or RunOptions(), ScreenSettings(models=model, properties=properties, **settings)
-    folder = Path(out)
+    folder, pool = Path(out), choose_workers(executor, workers, chosen.device)
+    check_names(structures)
     with _lock(folder):
         prepare_folder(folder, chosen)
-        pool = choose_workers(executor, workers, chosen.device)
-        ledger = Ledger(folder, run.retry_failed)
         total = count_structures(structures) if run.progress else None
-        with tqdm(total=total, desc="screen", unit="structure", mininterval=_interval(), disable=not run.progress) as bar:
+        with (
+            closing(Ledger(folder, run.retry_failed)) as ledger,
+            tqdm(total=total, desc="screen", unit="structure", mininterval=_interval(), disable=not run.progress) as bar,
+        ):
             driver = _Driver(pool, bar)
             tasks = _make_tasks(iterate_structures(structures), chosen, ledger, run.chunk, bar)
             try:
@@ -105,6 +108,10 @@ class Ledger:
             if row["status"] == "ok" or not retry_failed:
                 self._table.execute("insert or ignore into done values (?, 1)", (row["id"],))
         self._table.execute("commit")
+
+    def close(self):
+        """Forget everything."""
+        self._table.close()
 
     def enter(self, identity: str) -> bool:
         """True once for each structure that is still to be computed."""
@@ -169,7 +176,6 @@ class _Driver:
                 self.attempts[task.ids] += 1
                 self.again.append(task)
         self.executor = self.pool.open()
-        check_workers(self.executor, self.pool.lost)
 
     def _bring_back(self):
         for _ in range(len(self.again)):
@@ -187,7 +193,6 @@ class _Driver:
             self._count(task, self.executor.submit(compute_chunk, task).result())
         except self.pool.lost:
             self.executor = self.pool.open()
-            check_workers(self.executor, self.pool.lost)
             if len(task) == 1:
                 log.warning("%s: %s", task.entries[0].source, DIED)
                 self._count(task, write_failure(task, DIED))
@@ -215,10 +220,15 @@ def _make_tasks(entries: Iterator[Entry], settings: ScreenSettings, ledger: Ledg
         if pending and (len(pending) >= chunk or atoms + size > CHUNK_ATOMS):
             yield _make_task(pending, settings, ledger.folder, number)
             pending, atoms, number = [], 0, number + 1
-        pending.append((identity, entry))
+        # Only what defines the structure travels to the workers: no calculator, no arrays of the user.
+        pending.append((identity, replace(entry, atoms=_strip(entry.atoms))))
         atoms += size
     if pending:
         yield _make_task(pending, settings, ledger.folder, number)
+
+
+def _strip(atoms: Atoms | None) -> Atoms | None:
+    return None if atoms is None else Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
 
 def _make_task(pending: list[tuple[str, Entry]], settings: ScreenSettings, folder: Path, number: int) -> Task:

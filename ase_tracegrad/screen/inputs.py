@@ -56,6 +56,15 @@ def expand(name: str) -> list[str]:
     return found
 
 
+def check_names(structures):
+    """FileNotFoundError or ValueError at once for a name that means nothing, and not when it is its turn."""
+    for item in (
+        [structures] if isinstance(structures, (str, Path)) else structures if isinstance(structures, (list, tuple)) else []
+    ):
+        if isinstance(item, (str, Path)):
+            expand(str(item))
+
+
 def count_structures(structures) -> int | None:
     """How many there will be, if that is cheap to know."""
     if isinstance(structures, (str, Path, Atoms)):

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,17 +133,18 @@ def iterate_rows(folder, columns: Sequence[str] | None = None) -> Iterator[dict[
     read_settings(folder)
     shards = list_shards(folder)
     # The empty name: a private file that SQLite deletes by itself.
-    last = sqlite3.connect("", isolation_level=None)
-    last.execute("create table last (id text primary key, shard integer) without rowid")
-    last.execute("begin")
-    for number, path in enumerate(shards):
-        last.executemany("insert or replace into last values (?, ?)", ((row["id"], number) for row in read_shard(path, ["id"])))
-    last.execute("commit")
-    for number, path in enumerate(shards):
-        ids = [row["id"] for row in read_shard(path, ["id"])]
-        for identity, row in zip(ids, read_shard(path, columns), strict=True):
-            if last.execute("select shard from last where id = ?", (identity,)).fetchone()[0] == number:
-                yield row
+    with closing(sqlite3.connect("", isolation_level=None)) as last:
+        last.execute("create table last (id text primary key, shard integer) without rowid")
+        last.execute("begin")
+        for number, path in enumerate(shards):
+            ids = read_shard(path, ["id"])
+            last.executemany("insert or replace into last values (?, ?)", ((row["id"], number) for row in ids))
+        last.execute("commit")
+        for number, path in enumerate(shards):
+            ids = read_shard(path, ["id"])
+            for known, row in zip(ids, read_shard(path, columns), strict=True):
+                if last.execute("select shard from last where id = ?", (known["id"],)).fetchone()[0] == number:
+                    yield row
 
 
 def read_settings(folder) -> dict[str, Any]:

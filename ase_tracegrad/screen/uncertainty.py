@@ -88,7 +88,7 @@ def solve_gap(sums: BlochSum, edges: np.ndarray, n_filled: int) -> float:
 
 def load_uncertainty(settings: ScreenSettings) -> Uncertainty:
     """The models of a screening, loaded once in each worker process. Raises what loading raises, ScreenError."""
-    return _load(settings.models, settings.device or WORKER.get("device"), settings.dtype)
+    return _load(settings.models, WORKER.get("device") or settings.device, settings.dtype)
 
 
 @lru_cache(maxsize=2)

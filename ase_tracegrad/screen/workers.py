@@ -1,6 +1,7 @@
 """Where chunks are computed: spawned processes of this machine, Parsl, Dask, or an executor of the user."""
 
 import os
+import signal
 import sys
 import threading
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
@@ -54,11 +55,11 @@ def choose_workers(executor, count: int | None, device: str | None) -> Workers:
 class ProcessWorkers:
     """Processes of this machine, each with one thread; on a machine with graphics cards one process for each card."""
 
-    lost = (BrokenExecutor,)
+    lost: tuple[type[BaseException], ...] = (BrokenExecutor,)
 
     def __init__(self, count: int | None, device: str | None):
         self.devices = _list_devices(device)
-        self.count = count or (available_cores() if self.devices == [None] else len(self.devices))
+        self.count = count or (len(self.devices) if str(self.devices[0]).startswith("cuda") else available_cores())
         self._pool: ProcessPoolExecutor | None = None
 
     @property
@@ -66,17 +67,25 @@ class ProcessWorkers:
         return AHEAD * self.count
 
     def open(self) -> Executor:
+        again = self._pool is not None
         self.close(now=True)
         context = get_context("spawn")
         devices: Any = context.Queue()
         for number in range(self.count):
             devices.put(self.devices[number % len(self.devices)])
         self._pool = ProcessPoolExecutor(self.count, mp_context=context, initializer=start_worker, initargs=(devices,))
+        if again:
+            check_workers(self._pool, self.lost)
         return self._pool
 
     def close(self, *, now: bool) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=now)
+        if self._pool is None:
+            return
+        if now:
+            # Python 3.14 has a name for this: nobody waits for chunks that the next run computes again.
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=now)
         self._pool = None
 
 
@@ -87,6 +96,8 @@ def start_worker(devices=None):
 
     # The libraries and our own solvers ask for these; the process is ours.
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Ctrl-C is for the process that started us, which then ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threadpool_limits(1)
     torch.set_num_threads(1)
     if devices is not None:
@@ -167,7 +178,8 @@ class DaskWorkers:
         except ImportError:
             raise ScreenError("the executor dask needs the package distributed: pip install 'ase_tracegrad[dask]'") from None
         self.lost: tuple[type[BaseException], ...] = (KilledWorker,)
-        self._client, self._count, self._own = client, count, isinstance(client, str)
+        self._client: Any = client
+        self._count, self._own = count, isinstance(client, str)
 
     @property
     def n_tasks(self) -> int:
@@ -225,9 +237,10 @@ def _list_devices(device: str | None) -> list[str | None]:
     """A device for each worker in turn; [None]: the processor, or what the user named."""
     from ..nn.predictor import choose_device, count_devices
 
-    if device is not None:
+    if device not in (None, "cuda"):
         choose_device(device)
         return [device]
+    choose_device(device)
     return [f"cuda:{number}" for number in range(count_devices())] or [None]
 
 

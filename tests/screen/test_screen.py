@@ -10,7 +10,7 @@ from ase.calculators.calculator import InputError
 
 from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.kpoints import dos_mesh
-from ase_tracegrad.screen import RunOptions, ScreenError, ScreenSettings, iterate_rows, read_settings, screen
+from ase_tracegrad.screen import RunOptions, ScreenError, ScreenSettings, iterate_rows, read_settings, screen, shards
 from ase_tracegrad.screen.chunk import identify
 from ase_tracegrad.screen.inputs import Entry
 from ase_tracegrad.screen.shards import list_shards
@@ -135,6 +135,28 @@ def test_a_damaged_shard_is_named(tmp_path, model, sheets, run_here):
         run_here(sheets(4), model, out=tmp_path / "out")
     shard.unlink()
     assert run_here(sheets(4), model, out=tmp_path / "out").ok == 2
+
+
+def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(tmp_path, model, sheets, run_here, monkeypatch):
+    def write_shard(*arguments):
+        if arguments[1] == 1:
+            raise OSError(28, "No space left on device")
+        return shards.write_shard(*arguments)
+
+    monkeypatch.setattr("ase_tracegrad.screen.chunk.write_shard", write_shard)
+    with pytest.raises(OSError, match="No space left"):
+        run_here(sheets(6), model, out=tmp_path / "out")
+    monkeypatch.undo()
+    done = run_here(sheets(6), model, out=tmp_path / "out")
+    assert done.known + done.ok == 6
+    assert done.ok >= 2
+    assert len(list(iterate_rows(tmp_path / "out"))) == 6
+
+
+def test_structures_travel_without_their_calculators(tmp_path, model, sheets, run_here):
+    (atoms,) = sheets(1)
+    atoms.calc, atoms.info["function"] = TraceGradCalculator(model), print
+    assert run_here(atoms, model, out=tmp_path / "out").ok == 1
 
 
 def test_wrong_calls_are_explained(tmp_path, model, sheets):
