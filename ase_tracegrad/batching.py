@@ -128,12 +128,12 @@ def _predict_batch(
 ) -> Iterator[Sample]:
     if overlaps is None:
         overlaps = [compute_overlap(structure, predictor.basis) for structure in structures]
+    scalars: Sequence[np.ndarray | None] = [None] * len(structures)
     try:
-        hamiltonians, scalars = (
-            predictor.predict_described(structures, overlaps)
-            if described
-            else (predictor.predict(structures, overlaps), [None] * len(structures))
-        )
+        if described:
+            hamiltonians, scalars = predictor.predict_described(structures, overlaps)
+        else:
+            hamiltonians = predictor.predict(structures, overlaps)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -144,7 +144,7 @@ def _predict_batch(
             ) from error
         half = len(structures) // 2
         log.info("%d structures do not fit into memory at once, trying %d", len(structures), half)
-        hamiltonians = scalars = None
+        hamiltonians = None
     if hamiltonians is None:
         # Outside the handler, so that the failed pass and its tensors are released first.
         yield from _predict_batch(predictor, structures[:half], overlaps[:half], described=described)

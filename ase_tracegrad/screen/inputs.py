@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import numpy as np
 from ase import Atoms
@@ -128,7 +128,7 @@ def _read_extxyz(stream: TextIO, file: str) -> Iterator[Entry]:
     for number, text in enumerate(_frames(stream)):
         source = f"{file}@{number}"
         try:
-            atoms = read(io.StringIO(text), format="extxyz")
+            atoms = cast(Atoms, read(io.StringIO(text), format="extxyz"))
             yield Entry(source, atoms, info=_scalars(atoms.info))
         except Exception as error:
             yield Entry(source, None, f"cannot be read: {type(error).__name__}: {error}")
