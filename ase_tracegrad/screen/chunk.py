@@ -78,7 +78,9 @@ def write_failure(task: Task, reason: str) -> dict[str, int]:
 
 def _compute_rows(task: Task, uncertainty: Uncertainty) -> list[dict[str, Any]]:
     predictor = uncertainty.predictor
-    rows, ready, structures = [], [], []
+    rows: list[dict[str, Any]] = []
+    ready: list[tuple[int, Atoms]] = []
+    structures: list[Structure] = []
     for number, (identity, entry) in enumerate(zip(task.ids, task.entries, strict=True)):
         rows.append(_start_row(identity, entry))
         try:
@@ -91,15 +93,15 @@ def _compute_rows(task: Task, uncertainty: Uncertainty) -> list[dict[str, Any]]:
             rows[-1] |= _failed(_describe(error)) | {"out_of_domain": isinstance(error, UnsupportedStructureError)}
             continue
         rows[-1] |= {"reasons": reasons, "out_of_domain": bool(reasons)}
-        ready.append(number)
+        ready.append((number, entry.atoms))
         structures.append(structure)
     samples = predict_each(predictor, structures, task.settings.batch)
-    for number, structure, sample in zip(ready, structures, samples, strict=True):
+    for (number, atoms), structure, sample in zip(ready, structures, samples, strict=True):
         started = time.perf_counter()
         try:
             if isinstance(sample, Exception):
                 raise sample
-            rows[number] |= _analyse(sample, structure, task.entries[number].atoms, task.settings, uncertainty, rows[number])
+            rows[number] |= _analyse(sample, structure, atoms, task.settings, uncertainty, rows[number])
         except Exception as error:
             rows[number] |= _failed(_describe(error))
         rows[number]["seconds"] = time.perf_counter() - started

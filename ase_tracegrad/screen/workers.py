@@ -246,6 +246,6 @@ def _list_devices(device: str | None) -> list[str | None]:
 
 def _count_parsl_workers(executor) -> int:
     provider = getattr(executor, "provider", None)
-    workers = getattr(executor, "max_workers_per_node", None) or getattr(executor, "max_threads", 1)
+    workers: Any = getattr(executor, "max_workers_per_node", None) or getattr(executor, "max_threads", 1)
     cores = available_cores() if workers == float("inf") else int(workers)
     return cores * getattr(provider, "max_blocks", 1) * getattr(provider, "nodes_per_block", 1)
