@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from ase.calculators.calculator import InputError
@@ -17,6 +18,7 @@ from .structure import Structure
 from .warn import warn_caller
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 # Numbers in the H(R) of one forward pass; each costs about 130 bytes on the way (measured on the embedded
 # architecture). A CPU gains nothing from more than this, and progress should show.
@@ -47,6 +49,24 @@ def predict_one(predictor, structure: Structure) -> Sample:
     return next(_predict_batch(predictor, [structure]))
 
 
+def predict_each(predictor, structures: Sequence[Structure], batch: int | str = "auto") -> Iterator[Sample | Exception]:
+    """H(R) and S(R) of Structures that the model's ``check`` has passed, in their order; one that fails gives its error.
+
+    Their info holds 'scalars', see Predictor.predict_described.
+    """
+    for together in _fill_batches(((s, _size(predictor, s, batch)) for s in structures), _largest(predictor, batch)):
+        try:
+            yield from list(_predict_batch(predictor, together, described=True))
+            continue
+        except Exception as error:
+            log.info("a batch of %d structures failed, they are tried one by one: %s", len(together), error)
+        for structure in together:
+            try:
+                yield next(_predict_batch(predictor, [structure], described=True))
+            except Exception as error:
+                yield error
+
+
 def find_charge(atoms, chosen: float | None = None) -> float:
     """Charge of a structure in units of e: the one chosen, else atoms.info['charge'], else 0. InputError for what is none."""
     charge = getattr(atoms, "info", {}).get("charge", 0) if chosen is None else chosen
@@ -74,34 +94,47 @@ def with_charge(sample: Sample, charge: float) -> Sample:
 def _predict_all(predictor, atoms_list: Iterable, batch: int | str, charge: float | None, progress: bool) -> Iterator[Sample]:
     total = len(atoms_list) if isinstance(atoms_list, Sized) else None
     with tqdm(total=total, desc="predict", unit="structure", disable=None if progress else True) as bar:
-        for structures, charges in _batches(predictor, atoms_list, batch, charge):
+        for together in _fill_batches(_checked(predictor, atoms_list, batch, charge), _largest(predictor, batch)):
+            structures, charges = zip(*together, strict=True)
             for sample, found in zip(_predict_batch(predictor, structures), charges, strict=True):
                 bar.update()
                 yield with_charge(sample, found)
 
 
-def _batches(
+def _checked(
     predictor, atoms_list: Iterable, batch: int | str, charge: float | None
-) -> Iterator[tuple[list[Structure], list[float]]]:
-    pending: list[Structure] = []
-    charges: list[float] = []
-    filled = 0
-    largest = LARGEST_BATCH.get(str(predictor.device).split(":")[0], LARGEST_BATCH["cpu"]) if batch == "auto" else int(batch)
+) -> Iterator[tuple[tuple[Structure, float], int]]:
     for number, atoms in enumerate(atoms_list):
         try:
             structure = atoms if isinstance(atoms, Structure) else Structure.from_atoms(atoms)
             _check(predictor, structure)
-            size = 1 if batch != "auto" else _count_elements(predictor, structure)
+            size = _size(predictor, structure, batch)
         except ValueError as error:
             raise type(error)(f"structure {number}: {error}") from error
+        yield (structure, find_charge(atoms, charge)), size
+
+
+def _fill_batches(sized: Iterable[tuple[Item, int]], largest: int) -> Iterator[list[Item]]:
+    pending: list[Item] = []
+    filled = 0
+    for item, size in sized:
         if pending and filled + size > largest:
-            yield pending, charges
-            pending, charges, filled = [], [], 0
-        pending.append(structure)
-        charges.append(find_charge(atoms, charge))
+            yield pending
+            pending, filled = [], 0
+        pending.append(item)
         filled += size
     if pending:
-        yield pending, charges
+        yield pending
+
+
+def _largest(predictor, batch: int | str) -> int:
+    if batch != "auto":
+        return int(batch)
+    return LARGEST_BATCH.get(str(predictor.device).split(":")[0], LARGEST_BATCH["cpu"])
+
+
+def _size(predictor, structure: Structure, batch: int | str) -> int:
+    return 1 if batch != "auto" else _count_elements(predictor, structure)
 
 
 def _check(predictor, structure: Structure):
@@ -120,11 +153,17 @@ def _count_elements(predictor, structure: Structure) -> int:
     return int(sizes[graph.pairs].prod(axis=1).sum())
 
 
-def _predict_batch(predictor, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None) -> Iterator[Sample]:
+def _predict_batch(
+    predictor, structures: Sequence[Structure], overlaps: Sequence[BlockMatrix] | None = None, *, described: bool = False
+) -> Iterator[Sample]:
     if overlaps is None:
         overlaps = [compute_overlap(structure, predictor.basis) for structure in structures]
+    scalars: Sequence[np.ndarray | None] = [None] * len(structures)
     try:
-        hamiltonians = predictor.predict(structures, overlaps)
+        if described:
+            hamiltonians, scalars = predictor.predict_described(structures, overlaps)
+        else:
+            hamiltonians = predictor.predict(structures, overlaps)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -138,15 +177,15 @@ def _predict_batch(predictor, structures: Sequence[Structure], overlaps: Sequenc
         hamiltonians = None
     if hamiltonians is None:
         # Outside the handler, so that the failed pass and its tensors are released first.
-        yield from _predict_batch(predictor, structures[:half], overlaps[:half])
-        yield from _predict_batch(predictor, structures[half:], overlaps[half:])
+        yield from _predict_batch(predictor, structures[:half], overlaps[:half], described=described)
+        yield from _predict_batch(predictor, structures[half:], overlaps[half:], described=described)
         return
-    for structure, hamiltonian, overlap in zip(structures, hamiltonians, overlaps, strict=True):
+    for structure, hamiltonian, overlap, rows in zip(structures, hamiltonians, overlaps, scalars, strict=True):
         info = {
             "model": predictor.card.name,
             "n_electrons": predictor.basis.count_electrons(structure.numbers),
             "hamiltonian_error": _expected_error(predictor.card),
-        }
+        } | ({} if rows is None else {"scalars": rows})
         yield Sample(structure, predictor.basis, hamiltonian, overlap, info)
 
 

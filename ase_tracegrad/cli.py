@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,7 @@ from .levels_command import show_levels
 from .model_commands import models_app
 from .replace_file import replace_file, replace_text
 from .report_command import report_structure
+from .screen_command import screen_app
 from .thermal_commands import thermal_app
 from .training_commands import evaluate_model_file, train_from_config
 
@@ -38,12 +39,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
-app.command("levels")(show_levels)
-app.command("convert")(convert_files)
-app.command("report")(report_structure)
-app.command("train")(train_from_config)
-app.command("evaluate")(evaluate_model_file)
+app.add_typer(screen_app, name="screen")
 app.add_typer(thermal_app)
+OTHERS: dict[str, Any] = {"levels": show_levels, "convert": convert_files, "report": report_structure, "train": train_from_config}
+for name, command in (OTHERS | {"evaluate": evaluate_model_file}).items():
+    app.command(name)(command)
 
 Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]

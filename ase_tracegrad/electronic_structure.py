@@ -21,6 +21,7 @@ from .electronic.irreducible import reduce_by_time_reversal, reduce_mesh
 from .electronic.kmesh import KMesh
 from .electronic.molecule import Levels, compute_dipole, solve_levels
 from .electronic.occupations import compute_occupations, find_fermi_level
+from .electronic.populations import Populations
 from .electronic.projections import Population, compute_populations, group_orbitals, project_bonds, project_states
 from .io.sample import Sample
 from .symbols import symbol_of
@@ -42,22 +43,6 @@ SEARCHED = 100  # k-points at least
 REFINE_UP_TO = 256  # orbitals
 # Levels that touch at the Fermi level share their electrons, whichever of them noise puts lower.
 SHARING_WIDTH = 1e-3  # eV
-
-
-@dataclass(frozen=True, eq=False)
-class Populations:
-    """electrons (N,) on each atom; charges (N,) in units of e, positive where electrons are missing; symbols; method."""
-
-    electrons: np.ndarray
-    charges: np.ndarray
-    symbols: tuple[str, ...]
-    method: Population
-
-    def __str__(self) -> str:
-        lines = [f"{'atom':<10}{'electrons':>12}{'charge (e)':>12}   ({self.method})"]
-        for number, (symbol, n, charge) in enumerate(zip(self.symbols, self.electrons, self.charges, strict=True)):
-            lines.append(f"{symbol + ' ' + str(number):<10}{n:>12.4f}{charge:>12.4f}")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,16 +141,28 @@ class ElectronicStructure:
         middle of a gap, found as by find_band_gap: on a band edge, noise in the edge would close the gap. Where bands
         overlap it lies between the two edges, wherever the mesh puts it.
         """
+        if width == 0:
+            return self.find_fermi_level_and_gap(mesh, edges=edges, progress=progress)[0]
+        mesh = self.reduce(mesh)
+        energies, _ = self._solve_with(mesh.kpts, edges, progress)
+        return find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
+
+    def find_fermi_level_and_gap(
+        self, mesh: KMesh, *, edges=(), refine: bool | None = None, progress: bool = False
+    ) -> tuple[float, BandGap | None]:
+        """Fermi level and gap as find_fermi_level and find_band_gap give them, from the same energies.
+
+        None instead of the gap where the basis holds no empty band.
+        """
         mesh = self.reduce(mesh)
         energies, kpts = self._solve_with(mesh.kpts, edges, progress)
-        counted = find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(width))
-        if width > 0 or self.n_electrons >= self.spin_degeneracy * energies.shape[1]:
-            return counted
-        gap = find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+        counted = find_fermi_level(energies[: len(mesh.kpts)], mesh.weights, self.n_electrons, **self._smearing(0.0))
+        if self.n_electrons >= self.spin_degeneracy * energies.shape[1]:
+            return counted, None
+        gap = self._follow_edges(self._count_gap(energies, kpts), mesh, energies, refine)
         if gap.n_filled is None:
-            return counted
-        gap = self._follow_edges(gap, mesh, energies, None)
-        return (gap.vbm + gap.cbm) / 2 if gap.gap > TOUCHING else float(np.clip(counted, gap.cbm, gap.vbm))
+            return counted, gap
+        return (gap.vbm + gap.cbm) / 2 if gap.gap > TOUCHING else float(np.clip(counted, gap.cbm, gap.vbm)), gap
 
     def find_band_gap(self, mesh: KMesh, *, edges=(), refine: bool | None = None, progress: bool = False) -> BandGap:
         """The gap by electron count on a mesh, or a list (kmesh.make_list), and at edges (E, 3), such as special points.
@@ -179,9 +176,7 @@ class ElectronicStructure:
             raise ValueError("a list of k-points has no spacing to refine from: give a mesh, or refine=None")
         mesh = self.reduce(mesh)
         energies, points = self._solve_with(mesh.kpts, edges, progress)
-        gap = find_band_gap(energies, points, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
-        gap = replace(gap, periodic=bool(self.sample.structure.pbc.any()))
-        return self._follow_edges(gap, mesh, energies, refine)
+        return self._follow_edges(self._count_gap(energies, points), mesh, energies, refine)
 
     def compute_dos(self, mesh: KMesh, grid, *, width: float, progress: bool = False) -> np.ndarray:
         """States per eV and cell, both spins, at the energies ``grid`` (G,) eV; width: Gaussian sigma in eV, 0: tetrahedra."""
@@ -270,6 +265,10 @@ class ElectronicStructure:
 
     def _smearing(self, width: float) -> dict:
         return {"spin_degeneracy": self.spin_degeneracy, "width": width, "method": "fermi-dirac" if width else "fixed"}
+
+    def _count_gap(self, energies: np.ndarray, kpts: np.ndarray) -> BandGap:
+        gap = find_band_gap(energies, kpts, self.n_electrons, spin_degeneracy=self.spin_degeneracy)
+        return replace(gap, periodic=bool(self.sample.structure.pbc.any()))
 
     def _follow_edges(self, gap: BandGap, mesh: KMesh, energies: np.ndarray, refine: bool | None) -> BandGap:
         """The gap at the extrema next to those found on a mesh, energies (K, n) there first; refine as in find_band_gap."""

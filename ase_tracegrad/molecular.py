@@ -9,7 +9,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from .batching import find_charge
 from .closed_shell import OpenShellError, describe_open_shell
 from .electronic.molecule import Levels
-from .electronic_structure import ElectronicStructure, Populations
+from .electronic.populations import Populations
+from .electronic_structure import ElectronicStructure
 
 # ASE's properties that follow from the density matrix.
 FROM_DENSITY = ("charges", "dipole")

@@ -12,9 +12,10 @@ from ase.spectrum.dosdata import GridDOSData
 
 from .electronic.gap import BandGap
 from .electronic.kmesh import KMesh
+from .electronic.populations import Populations
 from .electronic.projections import Population, name_group
 from .electronic.symmetry import SymmetryReport, find_symmetry
-from .electronic_structure import ElectronicStructure, Populations
+from .electronic_structure import ElectronicStructure
 from .kpoints import dos_mesh, make_band_path, named_points, normalise_kpts, special_points
 from .structure import Structure
 

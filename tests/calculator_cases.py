@@ -47,9 +47,9 @@ def count_predictions(calc, monkeypatch) -> list:
     return seen
 
 
-def write_untrained_model(path, basis: Basis) -> None:
+def write_untrained_model(path, basis: Basis, seed: int = 0) -> None:
     """A checkpoint with random weights: everything about a model but its physics."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     last = "4x0e+4x1o+4x2e"
     small = {
         "n_blocks": 1,

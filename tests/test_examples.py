@@ -12,6 +12,8 @@ from ase.io.jsonio import read_json
 
 import ase_tracegrad.models
 from ase_tracegrad.io.deeph import write_deeph
+from ase_tracegrad.screen.workers import choose_workers
+from ase_tracegrad.screen_command import load_executor
 from tests.calculator_cases import EMBEDDED, write_untrained_model
 from tests.molecule_model import label_waters, train_molecule_model, write_baseline_model
 
@@ -32,7 +34,7 @@ def run_example(tmp_path, tmp_path_factory, monkeypatch, graphene_store):
     def run(name: str, *arguments: str) -> dict:
         path = next(p for p in EXAMPLES if p.stem == name)
         monkeypatch.setattr(sys, "argv", [str(path), *arguments])
-        return runpy.run_path(str(path))
+        return runpy.run_path(str(path), run_name="__main__")
 
     run.trained = trained
     yield run
@@ -42,7 +44,7 @@ def run_example(tmp_path, tmp_path_factory, monkeypatch, graphene_store):
 def test_examples_are_short():
     names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry", "report"}
     names |= {"scf_start", "relax_with_density", "molecule_levels"}
-    names |= {"gap_temperature"}
+    names |= {"gap_temperature", "screening"}
     assert {p.stem for p in EXAMPLES} == names
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) < 60, path
@@ -108,6 +110,29 @@ def test_gap_temperature(run_example):
 def test_high_throughput(run_example, capsys):
     run_example("high_throughput")
     assert capsys.readouterr().out.count("strain") == 13
+
+
+def test_screening(run_example, capsys):
+    if not run_example.trained:
+        pytest.skip("worker processes find embedded models only, and there is none")
+    run_example("screening")
+    shown = capsys.readouterr().out
+    assert "6 structure(s) computed, 1 failed" in shown
+    assert shown.count("direct gap") == 6
+    assert "knows C, not B" in shown
+    assert Path("sheets/screen.db").exists()
+
+
+@pytest.mark.parametrize("path", sorted((EXAMPLES[0].parent / "clusters").glob("*.py")), ids=lambda path: path.stem)
+def test_configurations_of_clusters(path, tmp_path, monkeypatch):
+    pytest.importorskip("parsl", reason="parsl is not installed (the extra [parsl])")
+    monkeypatch.chdir(tmp_path)
+    workers = choose_workers(load_executor(f"parsl:{path}"), None, None)
+    nodes = {"local": 1, "slurm": 4, "slurm_gpus": 2, "pbs": 4}[path.stem]
+    per_node = {"local": 2, "slurm": 64, "slurm_gpus": 4, "pbs": 64}[path.stem]
+    assert workers.n_tasks == 2 * nodes * per_node
+    executor = workers.config.executors[0]
+    assert executor.available_accelerators == (["0", "1", "2", "3"] if path.stem == "slurm_gpus" else [])
 
 
 def test_dft_bands(run_example, capsys, graphene_store, tmp_path):

@@ -18,6 +18,7 @@ MANY_PARAMETERS = dict.fromkeys(
         "ase_tracegrad/cli.py",
         "ase_tracegrad/convert_command.py",
         "ase_tracegrad/report_command.py",
+        "ase_tracegrad/screen_command.py",
         "ase_tracegrad/thermal_commands.py",
     ),
     "a command's options are parameters for typer",

@@ -46,6 +46,7 @@ class Prediction:
 
     Spinors: (E, 4, U, U) and (N, 4, U, U), see spin.py.
     energy_zero (structures,): mu in eV if the model has an energy zero of its own; then H = blocks + mu S.
+    scalars (N, n): what the network makes of the surroundings of each atom, unchanged by rotations.
     """
 
     offsite: Tensor
@@ -53,6 +54,7 @@ class Prediction:
     energy_zero: Tensor | None = None
     offsite_trace: Tensor | None = None
     onsite_trace: Tensor | None = None
+    scalars: Tensor | None = None
 
 
 class HamiltonianNetwork(nn.Module):
@@ -130,9 +132,9 @@ class HamiltonianNetwork(nn.Module):
         if refine and self.refiner is not None:
             offsite, onsite = self.refiner(self.readout, features, offsite, onsite, batch)
         if self.offsite_trace is None or self.onsite_trace is None or features.offsite_invariants is None:
-            return Prediction(offsite, onsite, zero)
-        offsite_trace = self.offsite_trace(features.offsite_invariants)
-        return Prediction(offsite, onsite, zero, offsite_trace, self.onsite_trace(features.onsite_invariants))
+            return Prediction(offsite, onsite, zero, scalars=features.scalars)
+        traces = self.offsite_trace(features.offsite_invariants), self.onsite_trace(features.onsite_invariants)
+        return Prediction(offsite, onsite, zero, *traces, features.scalars)
 
     def _features(self, batch: GraphBatch, invariants: bool) -> Features:
         radial = gaussian_basis(batch.distance, 0.0, self.config.cutoff, self.config.n_radial)

@@ -101,8 +101,19 @@ class Predictor:
         overlaps, references: their S(R) and their Hamiltonians of the initial density; what the model needs is computed.
         rotation (3, 3): what the turned structures give, turned back; for an equivariant network the same.
         """
+        return self.predict_described(structures, overlaps, references, rotation=rotation)[0]
+
+    def predict_described(
+        self,
+        structures: Sequence[Structure],
+        overlaps: Sequence[BlockMatrix] | None = None,
+        references: Sequence[BlockMatrix] | None = None,
+        *,
+        rotation=None,
+    ) -> tuple[list[BlockMatrix], list[np.ndarray]]:
+        """What ``predict`` gives, and of each structure the scalars (N, n) its atoms end with in the network (see trust.py)."""
         if not structures:
-            return []
+            return [], []
         graphs = [self.graph(structure) for structure in structures]
         network = self.network
         batch = make_batch(
@@ -114,7 +125,9 @@ class Predictor:
             overlaps = [compute_overlap(structure, self.basis) for structure in structures]
         if references is None and network.config.reference != "none":
             references = [initial_hamiltonian(structure, self.basis) for structure in structures]
-        return assemble(network, graphs, batch, prediction, self.basis, overlaps, references)
+        assert prediction.scalars is not None
+        scalars = np.split(prediction.scalars.double().cpu().numpy(), np.cumsum([len(structure) for structure in structures])[:-1])
+        return assemble(network, graphs, batch, prediction, self.basis, overlaps, references), scalars
 
     def _forward(self, batch: GraphBatch, rotation) -> Prediction:
         if rotation is None and not (self.n_rotations and self.refine):
@@ -167,3 +180,8 @@ def choose_device(device) -> torch.device:
         available = "cpu" + (f", cuda:0..{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else " (no CUDA here)")
         raise ValueError(f"device {device!r} cannot be used; available: {available}") from error
     return chosen
+
+
+def count_devices() -> int:
+    """Graphics cards that can be used here."""
+    return torch.cuda.device_count()
