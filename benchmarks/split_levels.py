@@ -28,7 +28,7 @@ from ase_tracegrad.electronic_structure import ElectronicStructure
 from ase_tracegrad.io.sample import Sample
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.nn.predictor import Predictor, load_model
-from ase_tracegrad.plot import BLUE, GREEN, ORANGE, STYLE
+from ase_tracegrad.plot.style import BLUE, GREEN, ORANGE, STYLE
 
 ROOT = Path(__file__).resolve().parents[1]
 AVERAGED = 8

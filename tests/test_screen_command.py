@@ -52,8 +52,8 @@ def test_what_is_wrong_is_one_line(tmp_path, model, sheets, capsys):  # noqa: F8
 
 def test_a_parsl_file_is_run(tmp_path):
     pytest.importorskip("parsl", reason="parsl is not installed (the extra [parsl])")
-    (tmp_path / "cluster.py").write_text("from parsl import Config\nconfig = Config(executors=[])\n")
-    assert len(load_executor(f"parsl:{tmp_path / 'cluster.py'}").executors) == 0
+    (tmp_path / "cluster.py").write_text("from parsl import Config\nconfig = Config(run_dir='of-this-test')\n")
+    assert load_executor(f"parsl:{tmp_path / 'cluster.py'}").run_dir == "of-this-test"
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(ValueError, match="defines no 'config'"):
         load_executor(f"parsl:{tmp_path / 'empty.py'}")
