@@ -191,6 +191,7 @@ TABLES = {
         "kspace": lambda: gates_table("kspace"),
         "network": lambda: gates_table("network"),
         "exact_network": lambda: gates_table("exact_network"),
+        "molecule_network": lambda: gates_table("molecule_network"),
         "overlap": overlap_table,
     },
     "README.md": {"models": model_table},
