@@ -66,3 +66,16 @@ def make_matrix():
         return BlockMatrix.from_blocks(layout, blocks, spin)
 
     return make
+
+
+@pytest.fixture
+def tracegrad(capsys):
+    """tracegrad(*arguments) -> (exit code, stdout, stderr)."""
+    from ase_tracegrad.cli import main
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(a) for a in arguments])
+        return (left.value.code, *capsys.readouterr())
+
+    return run

@@ -34,18 +34,6 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def tracegrad(capsys):
-    """tracegrad(*arguments) -> (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(a) for a in arguments])
-        return (left.value.code, *capsys.readouterr())
-
-    return run
-
-
 # -- what it writes ------------------------------------------------------------------------------------
 
 

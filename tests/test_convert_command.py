@@ -6,7 +6,6 @@ import pytest
 
 import ase_tracegrad
 from ase_tracegrad.basis import AtomicBasis, Basis
-from ase_tracegrad.cli import main
 from ase_tracegrad.io import Sample, read, read_basis
 from ase_tracegrad.io.deeph import write_deeph_legacy
 from ase_tracegrad.io.store import StoreReader
@@ -16,18 +15,6 @@ from tests.io.samples import random_matrix
 from tests.io.test_basis_files import write_pao
 
 SHELLS = {"C": "s2p1"}
-
-
-@pytest.fixture
-def tracegrad(capsys):
-    """tracegrad(*arguments) -> (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(a) for a in arguments])
-        return (left.value.code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

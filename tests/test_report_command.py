@@ -8,18 +8,7 @@ import pytest
 from ase.build import graphene
 from ase.io import write
 
-from ase_tracegrad.cli import main
 from tests.calculator_cases import write_untrained_model
-
-
-@pytest.fixture
-def tracegrad(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(a) for a in arguments])
-        return (left.value.code, *capsys.readouterr())
-
-    return run
 
 
 def test_report(tracegrad, tmp_path, monkeypatch, graphene_store):

@@ -1,19 +1,18 @@
 """Add the Hamiltonian of the initial density to the molecules of a packed file, for networks with network.reference: minao.
 
 python training/add_references.py training/data/qh9-like/qh9-like.h5 training/data/qh9-like/qh9-like-delta.h5
+
+Interrupted at will, the same command goes on.
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
+import shutil
 from dataclasses import replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from ase_tracegrad.io.sample import Sample
-from ase_tracegrad.io.store import StoreReader, StoreWriter
+from ase_tracegrad.io.store import StoreReader, StoreWriter, content_hash
+from ase_tracegrad.labels.campaign import LabelJob, label_path, run_campaign
 from ase_tracegrad.labels.initial_hamiltonian import initial_hamiltonian
 
 
@@ -25,11 +24,22 @@ def with_reference(path: Path, name: str) -> Sample:
 
 
 def add_references(old: Path, new: Path, workers: int | None = None):
-    """Write ``new``, which holds the samples of ``old`` and their references; it appears when all are there."""
-    with StoreReader(old) as store, StoreWriter(new, store.info) as out, ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        found = pool.map(partial(with_reference, old), store.names, chunksize=8)
-        for name, sample in tqdm(zip(store.names, found, strict=True), total=len(store), desc="references", disable=None):
-            out.add(name, sample)
+    """Write ``new``, the samples of ``old`` with their references; until all are there, each waits in a folder beside it.
+
+    Raises SystemExit with the first failure.
+    """
+    with StoreReader(old) as store:
+        parts = new.with_name(f"{new.name}.{content_hash(store)[:12]}.parts")  # those of other molecules are not taken
+        jobs = [LabelJob(name, with_reference, {"path": old, "name": name}, {}) for name in store.names]
+        rows = run_campaign(jobs, parts, workers=workers)
+        failed = [row for row in rows if not row["ok"]]
+        if failed:
+            raise SystemExit(f"{len(failed)} of {len(rows)} molecules failed, the first, {failed[0]['name']}: {failed[0]['error']}")
+        with StoreWriter(new, store.info) as out:
+            for name in store.names:
+                with StoreReader(label_path(parts, name)) as part:
+                    out.append(part)
+    shutil.rmtree(parts)
 
 
 def main():

@@ -14,6 +14,7 @@ from ..structure import Structure
 from .batch import GraphBatch
 from .coupling import CommonShells
 from .radial import gaussian_basis
+from .readout import apply_tables
 
 START, END, POINTS = 0.5, 8.0, 128  # Angstrom; beyond the end traces are as there, for orbitals of atoms nearly zero
 
@@ -54,8 +55,4 @@ class OverlapTable(nn.Module):
         phi = gaussian_basis(batch.distance.clamp(START, self.end), START, self.end, POINTS)
         share = phi / phi.sum(1, keepdim=True)
         kind = batch.species[batch.receiver] * len(self.elements) + batch.species[batch.sender]
-        masks = ((kind == t)[:, None] for t in range(len(self.table)))
-        total = share.new_zeros(len(share), self.n_traces)
-        for mask, table in zip(masks, self.table, strict=True):
-            total = total + (share * mask) @ table
-        return total
+        return apply_tables(share, kind, self.table)

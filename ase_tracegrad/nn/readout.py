@@ -60,13 +60,7 @@ class BlockReadout(nn.Module):
         share = phi / phi.sum(1, keepdim=True)
         if self.n_elements == 1:
             return phi @ self.baseline[0], share @ self.spread[0]
-        # Masks and not lists of rows: shapes that depend on the data would wait for a GPU and break torch.compile.
-        masks = [(pair_type == t)[:, None] for t in range(self.n_elements**2)]
-        baseline, spread = (
-            sum((x * mask) @ table for mask, table in zip(masks, tables, strict=True))
-            for x, tables in ((phi, self.baseline), (share, self.spread))
-        )
-        return baseline, spread
+        return apply_tables(phi, pair_type, self.baseline), apply_tables(share, pair_type, self.spread)
 
     def envelope(self, batch: GraphBatch) -> Tensor:
         """Smooth end of the blocks of every pair, (E,); 1 for a cutoff_width of 0."""
@@ -130,6 +124,15 @@ class BlockReadout(nn.Module):
         counts = self.shells.channels.counts
         parts = flat.split([(2 * l + 1) * c for l, c in enumerate(counts)], dim=1)
         return [part.view(len(flat), 2 * l + 1, c) for l, (part, c) in enumerate(zip(parts, counts, strict=True))]
+
+
+def apply_tables(rows: Tensor, kind: Tensor, tables: Tensor) -> Tensor:
+    """rows[e] @ tables[kind[e]], (E, C), of rows (E, n), kind (E,) and tables (T, n, C)."""
+    total = rows.new_zeros(len(rows), tables.shape[2])
+    # Masks and not lists of rows: shapes that depend on the data would wait for a GPU and break torch.compile.
+    for number, table in enumerate(tables):
+        total = total + (rows * (kind == number)[:, None]) @ table
+    return total
 
 
 def scale_blocks(blocks: Tensor, factors: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ase_tracegrad.labels.errors import LabelError
 from ase_tracegrad.labels.initial_hamiltonian import initial_hamiltonian
 from ase_tracegrad.nn.backbones import build_network
 from ase_tracegrad.nn.config import ConfigError, NetworkConfig, QHNetConfig, TraceGradConfig
+from ase_tracegrad.nn.domain import UnsupportedStructureError
 from ase_tracegrad.nn.predictor import Predictor
 from ase_tracegrad.structure import Structure
 from ase_tracegrad.units import HARTREE
@@ -80,10 +81,12 @@ def test_labels_without_it_are_refused(water, predictor):
         label_graph("water", replace(water, reference=None), predictor.network)
 
 
-def test_crystals_are_refused(water):
+def test_crystals_are_refused(water, predictor):
     crystal = Structure(water.structure.numbers, water.structure.positions, 9 * np.eye(3), np.ones(3, dtype=bool))
     with pytest.raises(LabelError, match="this model is one of molecules"):
         initial_hamiltonian(crystal, water.basis)
+    with pytest.raises(UnsupportedStructureError, match=r"one of molecules: set atoms\.pbc = False"):
+        predictor.check(crystal)
     with pytest.raises(ConfigError, match="a reference belongs to molecules"):
         NetworkConfig(reference="minao", energy_zero="cell-average")
     with pytest.raises(ConfigError, match="reference must be one of none, minao, found 'atoms'"):

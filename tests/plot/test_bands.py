@@ -16,14 +16,6 @@ from tests.calculator_cases import make_atoms
 from tests.standin_model import StandInPredictor
 
 
-@pytest.fixture(autouse=True)
-def no_traces():
-    before = dict(matplotlib.rcParams)
-    yield
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
-
-
 @pytest.fixture(scope="module")
 def silicon():
     atoms, _ = make_atoms("silicon")

@@ -4,7 +4,6 @@ import matplotlib
 
 matplotlib.use("agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ase.dft.kpoints import BandPath
@@ -12,14 +11,6 @@ from ase.spectrum.band_structure import BandStructure
 
 from ase_tracegrad.plot import plot_comparison
 from tests.calculator_cases import make_atoms
-
-
-@pytest.fixture(autouse=True)
-def no_traces():
-    before = dict(matplotlib.rcParams)
-    yield
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 @pytest.fixture(scope="module")

@@ -4,21 +4,12 @@ import matplotlib
 
 matplotlib.use("agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.plot import measure_couplings, plot_couplings
 from ase_tracegrad.structure import Structure
-
-
-@pytest.fixture(autouse=True)
-def no_traces():
-    before = dict(matplotlib.rcParams)
-    yield
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 @pytest.fixture

@@ -4,20 +4,11 @@ import matplotlib
 
 matplotlib.use("agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from ase_tracegrad.plot import plot_spectral_function
-
-
-@pytest.fixture(autouse=True)
-def no_traces():
-    before = dict(matplotlib.rcParams)
-    yield
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 def test_picture(tmp_path):

@@ -4,7 +4,6 @@ import matplotlib
 
 matplotlib.use("agg")
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -12,14 +11,6 @@ from ase_tracegrad.plot import plot_gap_against_temperature
 
 TEMPERATURES = np.array([0.0, 150.0, 300.0])
 GAPS = np.array([1.10, 1.08, 1.05])
-
-
-@pytest.fixture(autouse=True)
-def no_traces():
-    before = dict(matplotlib.rcParams)
-    yield
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
 
 
 def test_points_errors_fit_and_renormalization():

@@ -8,7 +8,6 @@ import pytest
 from ase.build import bulk, graphene
 from ase.io import read, write
 
-from ase_tracegrad.cli import main
 from ase_tracegrad.thermal.phonons import save_phonons
 from tests.calculator_cases import write_untrained_model
 
@@ -17,18 +16,6 @@ from tests.calculator_cases import write_untrained_model
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def tracegrad(capsys):
-    """tracegrad(*arguments) -> (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(a) for a in arguments])
-        return (left.value.code, *capsys.readouterr())
-
-    return run
 
 
 def test_displace_a_metal_by_emt(tracegrad, here):

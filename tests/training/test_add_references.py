@@ -23,3 +23,4 @@ def test_it_is_kept_in_packed_files(tmp_path, script):
         assert np.abs((found.reference - expected).values).max() < 1e-7
         assert np.abs((found.hamiltonian - sample.hamiltonian).values).max() < 1e-7
         assert (found.info, store.info) == (sample.info, {"set": "tiny"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.h5", "old.h5"], "nothing is left beside it"
