@@ -1,8 +1,15 @@
-"""What users type on the command line, turned into structures, k-points and energies, or refused."""
+"""What users type on the command line: options of several commands; structures, k-points and energies, or why not."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 PICTURES = (".png", ".pdf", ".svg")
+Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")]
+Dtype = Annotated[str, typer.Option(help="Precision of the network: float32 or float64.")]
 
 
 class CommandError(ValueError):

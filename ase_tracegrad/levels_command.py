@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .arguments import CommandError, check_folder, check_picture, read_structure
+from .arguments import CommandError, Device, Dtype, check_folder, check_picture, read_structure
 from .replace_file import replace_text
+from .save_picture import load_plots, save_picture
 
 if TYPE_CHECKING:
     from .electronic_structure import ElectronicStructure
@@ -26,8 +27,8 @@ def show_levels(
     around: Annotated[int, typer.Option(min=1, help="How many levels to list on each side of the gap.")] = 5,
     plot: Annotated[Path | None, typer.Option(help="Picture of the levels (.png, .pdf, .svg).")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="All levels and charges as json.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")] = None,
-    dtype: Annotated[str, typer.Option(help="Precision of the network: float32 or float64.")] = "float32",
+    device: Device = None,
+    dtype: Dtype = "float32",
 ):
     """Orbital energies around the gap, HOMO, LUMO, dipole and atomic charges of a molecule with closed shells.
 
@@ -53,7 +54,7 @@ def show_levels(
     if out is not None:
         replace_text(out, json.dumps(numbers))
     if plot is not None:
-        _draw(levels, numbers["formula"], plot)
+        save_picture(load_plots().plot_levels(levels, title=numbers["formula"]), plot)
     written = [str(path) for path in (out, plot) if path is not None]
     if written:
         typer.echo(f"wrote {' and '.join(written)}")
@@ -136,16 +137,3 @@ def _choose_model(numbers: list[int]) -> str:
     elements = " ".join(symbol_of(z) for z in sorted(set(numbers)))
     found = f"{' and '.join(known)} know {elements}: choose one" if known else f"no embedded model knows {elements}: name yours"
     raise CommandError(f"{found} with --model")
-
-
-def _draw(levels, formula: str, path: Path):
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    from .plot import plot_levels
-
-    plot_levels(levels, title=formula)
-    plt.savefig(path)
-    plt.close()

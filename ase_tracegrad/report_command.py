@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from .arguments import CommandError, attach, check_folder, check_grouping, parse_kpts, parse_window
+from .arguments import CommandError, Device, Dtype, Structure, attach, check_folder, check_grouping, parse_kpts, parse_window
 
 
 def report_structure(
-    structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")],
+    structure: Structure,
     model: Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path.")] = "graphene-pbe",
     path: Annotated[str | None, typer.Option(help="Special points such as GMKG, or seekpath; default: the lattice's path.")] = None,
     npoints: Annotated[int, typer.Option(min=1, help="About how many k-points on the path.")] = 200,
@@ -20,8 +20,8 @@ def report_structure(
     window: Annotated[str, typer.Option(help="Lowest and highest energy first shown, eV.")] = "-10,6",
     symmetry: Annotated[bool, typer.Option(help="Compare H and S with the symmetry of the structure.")] = True,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page (.html).")] = Path("report.html"),
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")] = None,
-    dtype: Annotated[str, typer.Option(help="Precision of the network: float32 or float64.")] = "float32",
+    device: Device = None,
+    dtype: Dtype = "float32",
 ):
     """Structure, Brillouin zone, bands, DOS, gap, symmetry and model card of one structure as one HTML file."""
     if out.suffix not in (".html", ".htm"):

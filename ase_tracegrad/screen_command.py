@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from .arguments import CommandError, check_folder, parse_kpts, parse_window
+from .arguments import CommandError, Device, Dtype, check_folder, parse_kpts, parse_window
 
 
 class FilesOrCommand(TyperGroup):
@@ -50,8 +50,8 @@ def run_screening(
     executor: Annotated[
         str, typer.Option(help="processes, parsl, parsl:FILE.py (which defines 'config'), dask, or dask:ADDRESS of a scheduler.")
     ] = "processes",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")] = None,
-    dtype: Annotated[str, typer.Option(help="Precision of the network: float32 or float64.")] = "float32",
+    device: Device = None,
+    dtype: Dtype = "float32",
     batch: Annotated[str, typer.Option(help="Structures per forward pass, or auto.")] = "auto",
     chunk: Annotated[int, typer.Option(min=1, help="Structures per file of results, at most.")] = 100,
     retry_failed: Annotated[bool, typer.Option(help="Compute those again that failed in an earlier run.")] = False,

@@ -8,8 +8,19 @@ from typing import Annotated
 
 import typer
 
-from .arguments import CommandError, check_folder, check_picture, name_structures, parse_kpts, parse_window, read_structure
+from .arguments import (
+    CommandError,
+    Device,
+    Model,
+    check_folder,
+    check_picture,
+    name_structures,
+    parse_kpts,
+    parse_window,
+    read_structure,
+)
 from .replace_file import replace_file, replace_text
+from .save_picture import load_plots, save_picture
 
 thermal_app = typer.Typer(rich_markup_mode=None)
 
@@ -23,8 +34,6 @@ Potential = Annotated[
 Method = Annotated[str, typer.Option(help="monte-carlo, or special: few displacements that stand for the whole ensemble.")]
 Pairs = Annotated[int, typer.Option(min=1, help="Pairs of displacements u, -u at each temperature.")]
 Seed = Annotated[int, typer.Option(help="Of the random numbers.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")]
 
 
 @thermal_app.command("displace")
@@ -120,11 +129,9 @@ def unfold(
     calc = TraceGradCalculator(model, device=device)
     found = compute_spectral_functions(calc, cell, supercells, path, npoints, window=limits, width=width)
     found.write(out.with_suffix(".npz"))
-    _pictures()
-    from .plot import plot_spectral_function
-
-    axes = plot_spectral_function(found.path, found.energies - found.zero, found.values, zero=found.zero_name, window=limits)
-    _save(axes, out)
+    draw = load_plots().plot_spectral_function
+    axes = draw(found.path, found.energies - found.zero, found.values, zero=found.zero_name, window=limits)
+    save_picture(axes, out)
     typer.echo(f"wrote {out} and {out.with_suffix('.npz')}: A(k, E) of {found.n_snapshots} supercell(s)")
 
 
@@ -164,13 +171,10 @@ def _parse_temperatures(text: str) -> list[float]:
 def _draw_gap(result, out: Path):
     import numpy as np
 
-    _pictures()
-    from .plot import plot_convergence, plot_gap_against_temperature
-
-    errors = result.error()
+    plot, errors = load_plots(), result.error()
     fit = next(iter(reversed(result.fits())), None)
     grid = np.linspace(result.temperatures[0], result.temperatures[-1], 200)
-    axes = plot_gap_against_temperature(
+    axes = plot.plot_gap_against_temperature(
         result.temperatures,
         result.mean(),
         None if np.isnan(errors).any() else errors,
@@ -178,23 +182,8 @@ def _draw_gap(result, out: Path):
         fit_name="" if fit is None else fit.name,
         static=result.select("gap")[1],
     )
-    _save(axes, out / "gap.png")
+    save_picture(axes, out / "gap.png")
     means, spread = result.converge()
     chosen = {f"{result.temperatures[t]:g} K": t for t in (0, -1)}
-    axes = plot_convergence({k: means[t] for k, t in chosen.items()}, {k: spread[t] for k, t in chosen.items()})
-    _save(axes, out / "convergence.png")
-
-
-def _pictures():
-    """Draw to files: a command line opens no windows."""
-    import matplotlib
-
-    matplotlib.use("agg")
-
-
-def _save(axes, out: Path):
-    import matplotlib.pyplot as plt
-
-    with replace_file(out) as part:
-        axes.figure.savefig(part, format=out.suffix[1:])
-    plt.close(axes.figure)
+    axes = plot.plot_convergence({k: means[t] for k, t in chosen.items()}, {k: spread[t] for k, t in chosen.items()})
+    save_picture(axes, out / "convergence.png")

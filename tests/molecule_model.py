@@ -12,9 +12,10 @@ from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.def2_svp import FUNCTIONAL, def2_svp_basis
 from ase_tracegrad.io.store import StoreReader, StoreWriter
 from ase_tracegrad.labels.pyscf import QH9_SETTINGS, PyscfSettings, compute_molecule_labels
+from ase_tracegrad.nn.backbones import build_network
 from ase_tracegrad.nn.card import ModelCard
 from ase_tracegrad.nn.checkpoint import save_checkpoint
-from ase_tracegrad.nn.config import config_from_dict
+from ase_tracegrad.nn.config import NetworkConfig, config_from_dict
 from ase_tracegrad.nn.domain import UnsupportedStructureError
 from ase_tracegrad.overlap import compute_overlap
 
@@ -76,6 +77,15 @@ def write_baseline_model(path, data):
     trainer.network.readout.spread.fill_(1e-3)
     trainer.network.readout.onsite_spread.fill_(1e-3)
     save_checkpoint(path, trainer.network, basis, replace(CARD, name=path.stem))
+
+
+def write_delta_model(path: Path) -> str:
+    """Path of a model file with random weights that predicts H less that of PySCF's initial density; made without PySCF."""
+    network = {"backbone": "qhnet", "cutoff": 6.0, "message_cutoff": 6.0, "qhnet": FEW_LAYERS, "reference": "minao"}
+    basis = def2_svp_basis()
+    delta = build_network(config_from_dict(NetworkConfig, network), basis, [1, 8])
+    save_checkpoint(path, delta, basis, replace(CARD, name=path.stem))
+    return str(path)
 
 
 def train_molecule_model(folder: Path) -> str:

@@ -14,7 +14,10 @@ from ase.io.jsonio import read_json
 import ase_tracegrad
 from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.cli import main
+from ase_tracegrad.electronic.block_lanczos import NoConvergenceError
+from ase_tracegrad.electronic.mkl import MklNotInstalledError
 from ase_tracegrad.io.store import StoreReader
+from ase_tracegrad.labels.errors import LabelError
 from tests.calculator_cases import EMBEDDED, needs_embedded, write_untrained_model
 
 TRACEGRAD = str(Path(sys.executable).parent / "tracegrad")
@@ -320,7 +323,19 @@ def test_an_interrupt_is_exit_code_130(tracegrad, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ase_tracegrad.cli.attach", interrupt)
+    monkeypatch.setattr("ase_tracegrad.band_commands.attach", interrupt)
     code, out, complaint = tracegrad("gap", "sheet.xyz")
     assert (code, out) == (130, "")
     assert "Traceback" not in complaint
+
+
+def test_every_error_class_of_the_package_is_a_line(monkeypatch, tracegrad, here, model_file):
+    """Also those that are no ValueError: the message is all the user sees."""
+    for error in (NoConvergenceError("raise max_steps"), MklNotInstalledError("install\nMKL"), LabelError("no label")):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(TraceGradCalculator, "band_gap", fail)
+        message = " ".join(str(error).split())
+        assert tracegrad("gap", "sheet.xyz", "-m", model_file) == (2, "", f"tracegrad: error: {message}\n")

@@ -15,7 +15,7 @@ SOURCES = sorted(
 # Every exception has its reason.
 MANY_PARAMETERS = dict.fromkeys(
     (
-        "ase_tracegrad/cli.py",
+        "ase_tracegrad/band_commands.py",
         "ase_tracegrad/convert_command.py",
         "ase_tracegrad/report_command.py",
         "ase_tracegrad/screen_command.py",

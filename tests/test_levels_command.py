@@ -1,6 +1,7 @@
 """tracegrad levels: from a model, from stored H and S, and what is refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from ase_tracegrad.io.store import StoreWriter
 from ase_tracegrad.labels.pyscf import PyscfSettings, compute_molecule_labels
 from ase_tracegrad.plot import plot_levels
 from ase_tracegrad.units import DEBYE
-from tests.molecule_model import train_molecule_model
+from tests.molecule_model import train_molecule_model, write_delta_model
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,14 @@ def test_what_is_refused(levels, here, model_file, water):
         assert (code, out) == (2, ""), arguments
         assert err.startswith("tracegrad: error: ")
         assert message in err
+
+
+def test_a_delta_model_without_pyscf(levels, here, monkeypatch):
+    model = write_delta_model(here / "delta.safetensors")
+    monkeypatch.setitem(sys.modules, "pyscf", None)
+    code, out, err = levels("water.xyz", "-m", model)
+    assert (code, out) == (2, "")
+    assert err == "tracegrad: error: calculations of molecules need PySCF: pip install 'ase_tracegrad[molecules]'\n"
 
 
 def test_picture(water):

@@ -80,7 +80,7 @@ class LmdbRows:
         try:
             import lmdb
         except ImportError as error:
-            raise ImportError(f"reading {path} needs the package lmdb: pip install 'ase_tracegrad[molecules]'") from error
+            raise FormatError(f"reading {path} needs the package lmdb: pip install 'ase_tracegrad[molecules]'") from error
         self.path = path
         try:
             self._environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False)
