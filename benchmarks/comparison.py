@@ -7,7 +7,8 @@ Variants are trained on raw H, as in the paper, or standardized as they say; all
 epochs. Those of ABLATION and HARMOSE (see variants.py) run if they are named. --set has the last word over all variants. Stopped at
 any time, the same command goes on in the middle of a run; finished runs are not repeated. Several processes may share the work
 (other --seeds or --variants, the same --work).
-Writes benchmarks/results/comparison_NAME.json after every run; python training/write_tables.py puts it into training/README.md.
+Writes benchmarks/results/comparison_NAME.json after every run; python training/write_tables.py puts it into training/README.md,
+that of molecules, evaluated on --splits test larger, into docs/molecules.md.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import describe_machine, fastest, write_result
-from summary import POOLED, pool, summarize, variant_of
+from summary import POOLED, medians, pool, summarize, variant_of
 from variants import ALL, VARIANTS
 
 from ase_tracegrad.fit.config import TrainingConfig, load_config
@@ -101,8 +102,11 @@ def run(config: TrainingConfig, digest: str, splits: list[str]) -> dict:
         result = json.loads(file.read_text())
         if not _alike(result["made_with"], made_with):
             raise ValueError(f"{file} is of other settings or data: choose another --work, or delete that folder")
-        if "prediction_seconds" not in result:  # finished by a version that did not take the time
-            result |= measure_cost(load_predictor(config), read_test_samples(config.data))
+        if len(splits) > 1 and not set(splits) <= set(result["groups"]):  # evaluated on others
+            result |= evaluate_run(load_predictor(config), config.data, splits)
+            write_result(file, result)
+        elif "prediction_seconds" not in result:  # finished by a version that did not take the time
+            result |= measure_cost(load_predictor(config), read_samples(config.data, POOLED))
             write_result(file, result)
         return result
     trainer = resume(config)
@@ -110,21 +114,34 @@ def run(config: TrainingConfig, digest: str, splits: list[str]) -> dict:
     export_model(trainer)
     with StoreReader(config.data) as store:
         predictor = Predictor(network, store.basis, card=None)
-        test = [name for name in store.names if store.split(name) in splits]
-        groups = {name: store.split(name) if len(splits) > 1 else group_of(name, store.facts(name)) for name in test}
-        errors = evaluate_model(predictor, ((groups[name], name, store[name]) for name in test))
-    samples = read_test_samples(config.data)
-    turned = measure_equivariance(predictor, samples) if predictor.refine else {}
     result = {
-        **measure_cost(predictor, samples),
         "epochs": trainer.epoch,
         "training_structures": len(trainer.data["train"]),
         "cpu_seconds": trainer.seconds,
-        "equivariance": turned,
-        "groups": errors["groups"] if POOLED in errors["groups"] else {POOLED: pool(errors["structures"])} | errors["groups"],
+        **evaluate_run(predictor, config.data, splits),
         "made_with": made_with,
     }
     write_result(file, result)
+    return result
+
+
+def evaluate_run(predictor: Predictor, data, splits: list[str]) -> dict:
+    """Cost of a prediction, what turning the structure changes, and the errors of every group, of all test structures first."""
+    with StoreReader(data) as store:
+        chosen = [name for name in store.names if store.split(name) in splits]
+        named = {name: store.split(name) if len(splits) > 1 else group_of(name, store.facts(name)) for name in chosen}
+        errors = evaluate_model(predictor, ((named[name], name, store[name]) for name in chosen))
+    groups = errors["groups"] if POOLED in errors["groups"] else {POOLED: pool(errors["structures"])} | errors["groups"]
+    samples = read_samples(data, POOLED)
+    result = {
+        **measure_cost(predictor, samples),
+        "equivariance": measure_equivariance(predictor, samples) if predictor.refine else {},
+        "groups": groups,
+    }
+    if len(splits) > 1:
+        for split in splits:
+            cost = result if split == POOLED else measure_cost(predictor, read_samples(data, split))
+            groups[split] |= medians(errors["structures"], split) | {"prediction_seconds": cost["prediction_seconds"]}
     return result
 
 
@@ -144,10 +161,10 @@ def load_predictor(config: TrainingConfig) -> Predictor:
     return Predictor(*load_checkpoint(file if file.exists() else export_model(resume(config)), DTYPES["float32"]))
 
 
-def read_test_samples(data) -> list[Sample]:
-    """The test structures on which rotations and times are measured."""
+def read_samples(data, split: str) -> list[Sample]:
+    """The structures of a split on which rotations and times are measured."""
     with StoreReader(data) as store:
-        return [store[name] for name in [name for name in store.names if store.split(name) == "test"][:TURNED]]
+        return [store[name] for name in [name for name in store.names if store.split(name) == split][:TURNED]]
 
 
 def measure_cost(predictor: Predictor, samples: list[Sample]) -> dict[str, float]:
@@ -215,11 +232,13 @@ def parse(arguments=None):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--variants", nargs="+", choices=list(ALL), default=list(VARIANTS))
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="e.g. data=FILE")
-    parser.add_argument("--splits", nargs="+", default=["test"], help="what is evaluated; 'test larger' for molecules")
+    parser.add_argument("--splits", nargs="+", default=["test"], help="what is evaluated; test larger for molecules")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--work", type=Path, default=None, help="folder of the runs; default: runs/comparison/NAME")
     parser.add_argument("--out", type=Path, default=None, help="default: benchmarks/results/comparison_NAME.json")
     options = parser.parse_args(arguments)
+    if POOLED not in options.splits:
+        parser.error(f"--splits {' '.join(options.splits)}: {POOLED} must be among them")
     options.work = options.work or Path("runs/comparison") / options.config.stem
     options.out = options.out or RESULTS / f"comparison_{options.config.stem}.json"
     return options

@@ -7,6 +7,7 @@ POOLED = "test"  # all test structures but unperturbed primitive cells, which th
 MEANS = ("mae_all", "mae_onsite", "mae_offsite", "mae_gauge", "gap_error", "epsilon", "psi", "homo", "lumo")
 LARGEST = ("cha_s", "cha_b", "band_max")
 SQUARES = ("band_rmse", "band_rmse_gauge")
+OF_MOLECULES = ("median_mae_all", "median_epsilon", "prediction_seconds")
 
 
 def pool(structures: dict[str, dict]) -> dict[str, float]:
@@ -18,6 +19,12 @@ def pool(structures: dict[str, dict]) -> dict[str, float]:
     figures |= {key: float(max(row[key] for row in rows)) for key in LARGEST}
     figures |= {key: float(np.sqrt(np.mean([row[key] ** 2 for row in rows]))) for key in SQUARES}
     return figures | {"structures": len(rows)}
+
+
+def medians(structures: dict[str, dict], group: str) -> dict[str, float]:
+    """Medians over the molecules of a group, which single failures do not move; that of epsilon only if it is known."""
+    rows = [figures for figures in structures.values() if figures["group"] == group]
+    return {f"median_{key}": float(np.median([row[key] for row in rows])) for key in ("mae_all", "epsilon") if key in rows[0]}
 
 
 def variant_of(run_name: str) -> str:
@@ -35,8 +42,8 @@ def summarize(runs: dict[str, dict]) -> dict:
         if all("prediction_seconds" in row for row in rows):
             entry["prediction_seconds"] = float(np.mean([row["prediction_seconds"] for row in rows]))
         for group in rows[0]["groups"]:
-            for key in (*MEANS, *LARGEST, *SQUARES):
-                values = [row["groups"][group][key] for row in rows if key in row["groups"][group]]
+            for key in (*MEANS, *LARGEST, *SQUARES, *OF_MOLECULES):
+                values = [row["groups"][group][key] for row in rows if key in row["groups"].get(group, {})]
                 if values:
                     entry[f"{group} {key}"] = mean_and_spread(values)
         summary[ALL[name].title] = entry

@@ -10,6 +10,7 @@ from ase_tracegrad.fit.config import TrainingConfig
 from ase_tracegrad.fit.export import export_model
 from ase_tracegrad.fit.trainer import Trainer
 from ase_tracegrad.io.def2_svp import FUNCTIONAL, def2_svp_basis
+from ase_tracegrad.io.sample import Sample
 from ase_tracegrad.io.store import StoreReader, StoreWriter
 from ase_tracegrad.labels.pyscf import QH9_SETTINGS, PyscfSettings, compute_molecule_labels
 from ase_tracegrad.nn.backbones import build_network
@@ -18,6 +19,7 @@ from ase_tracegrad.nn.checkpoint import save_checkpoint
 from ase_tracegrad.nn.config import NetworkConfig, config_from_dict
 from ase_tracegrad.nn.domain import UnsupportedStructureError
 from ase_tracegrad.overlap import compute_overlap
+from ase_tracegrad.structure import Structure
 
 # eV of each shell of def2-SVP: s, s (H), s, s, s, p, p, d (O), from orbital energies of the atoms.
 LEVELS = {1: (-13.6, -3.0, 0.0), 8: (-559.0, -34.0, -5.0, -16.0, 0.0, 10.0)}
@@ -53,6 +55,16 @@ class HueckelMolecules:
             factor = np.where(np.eye(*mean.shape, dtype=bool) & (i == j), 1.0, 1.75)
             values[overlap.offsets[b] : overlap.offsets[b + 1]] = (factor * mean).ravel()
         return replace(overlap, values=values * overlap.values)
+
+
+def label_by_hueckel(formula: str, seed: int) -> Sample:
+    """A displaced molecule of H and O with a Hueckel Hamiltonian as its label; made without PySCF."""
+    atoms = molecule(formula)
+    atoms.rattle(0.05, seed=seed)
+    structure, basis = Structure.from_atoms(atoms), def2_svp_basis()
+    (hamiltonian,) = HueckelMolecules().predict([structure])
+    info = {"n_electrons": float(atoms.numbers.sum())}
+    return Sample(structure, basis, hamiltonian, compute_overlap(structure, basis), info)
 
 
 def label_waters(folder):

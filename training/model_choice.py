@@ -117,25 +117,32 @@ def describe_effect(runs: Runs, seeds: list[int], ours: str, theirs: str) -> str
         return ""
     ratios = np.exp(log_ratios(runs, seeds, ours, theirs, "mae_all"))
     listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    if len(ratios) == 1:
-        verdict = "one seed, no spread: not known whether it is more than chance"
-    elif differs(np.log(ratios)):
-        verdict = f"{'lower' if ratios.mean() < 1 else 'higher'}, beyond the spread of the seeds"
-    else:
-        verdict = "no significant effect"
-    return f"* H MAE of {CANDIDATES[ours]} / {CANDIDATES[theirs]}, seed by seed: {listed} ({verdict})"
+    return f"* H MAE of {CANDIDATES[ours]} / {CANDIDATES[theirs]}, seed by seed: {listed} ({judge(np.log(ratios))})"
 
 
-def log_ratios(runs: Runs, seeds: list[int], ours: str, theirs: str, key: str) -> np.ndarray:
+def log_ratios(runs: Runs, seeds: list[int], ours: str, theirs: str, key: str, group: str = "test") -> np.ndarray:
     """(seeds,) of a figure of two candidates with the same seed."""
-    figures = np.array([[runs[f"{variant}-{seed}"]["groups"]["test"][key] for seed in seeds] for variant in (ours, theirs)])
+    figures = np.array([[runs[f"{variant}-{seed}"]["groups"][group][key] for seed in seeds] for variant in (ours, theirs)])
     return np.log(figures[0] / figures[1])
+
+
+def judge(values: np.ndarray) -> str:
+    """Whether the seeds tell two candidates apart, in words; values (seeds,): logarithms of the ratios of their errors."""
+    if len(values) == 1:
+        return "one seed, no spread: not known whether it is more than chance"
+    if differs(values):
+        return f"{'lower' if values.mean() < 0 else 'higher'}, beyond the spread of the seeds"
+    return "no significant effect"
 
 
 def differs(values: np.ndarray) -> bool:
     """Whether the mean is not zero by Student's t test at the level CONFIDENCE; two values at least."""
-    error = values.std(ddof=1) / math.sqrt(len(values))
-    return bool(abs(values.mean()) > student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * error)
+    return bool(abs(values.mean()) > uncertainty(values))
+
+
+def uncertainty(values: np.ndarray) -> float:
+    """Half the width of the confidence interval of the mean, by Student's t at the level CONFIDENCE; two values at least."""
+    return float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def choose_by_error(key: str, *, exact: bool = False):

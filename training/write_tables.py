@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from model_choice import choice_tables
+from molecule_tables import is_of_molecules, molecule_error_table, molecule_tables
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -70,8 +71,9 @@ def ablation_table() -> str:
 def comparison_tables() -> str:
     """What each variant of benchmarks/comparison.py reached on each data set, and TraceGrad's share of the backbone's error."""
     blocks = []
-    for path in sorted(RESULTS.glob("comparison_*.json")):
-        result = json.loads(path.read_text())
+    for result in read_comparisons():
+        if is_of_molecules(result):
+            continue
         lines = [
             f"### {result['name']}, a small set of our own: {result['description'].split(',')[0]}",
             f"{result['training_structures']} training and {result['test_structures']} test structures, {result['epochs']} epochs; "
@@ -148,7 +150,23 @@ def overlap_table() -> str:
 
 def choice_table() -> str:
     """Which model when."""
-    return choice_tables([json.loads(path.read_text()) for path in sorted(RESULTS.glob("comparison_*.json"))])
+    return choice_tables(read_comparisons())
+
+
+def read_comparisons() -> list[dict]:
+    """What benchmarks/comparison.py wrote, set by set."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("comparison_*.json"))]
+
+
+def molecule_comparison() -> str:
+    """What each variant reached on molecules, and the SCF cycles that its density costs."""
+    return molecule_tables([result for result in read_comparisons() if is_of_molecules(result)], read_if_there("scf_cycles"))
+
+
+def read_if_there(name: str) -> dict | None:
+    """The json file of a benchmark, None before its first run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def rotations_table() -> str:
@@ -198,7 +216,11 @@ TABLES = {
     "docs/training.md": {"ablation": ablation_table},
     "docs/method.md": {"rotations": rotations_table, "split_levels": split_levels_table},
     "training/README.md": {"comparison": comparison_tables, "choice": choice_table},
-    "docs/molecules.md": {"density-forces": forces_table},
+    "docs/molecules.md": {
+        "molecule-comparison": molecule_comparison,
+        "molecule-errors": lambda: molecule_error_table(read_if_there("molecule_errors")),
+        "density-forces": forces_table,
+    },
 }
 
 

@@ -10,6 +10,7 @@ from ase_tracegrad.io.store import StoreWriter
 from ase_tracegrad.nn.backbones import build_network
 from ase_tracegrad.nn.config import DeepHE3Config, NetworkConfig, QHNetConfig, TraceGradConfig
 from ase_tracegrad.nn.network import count_parameters
+from tests.molecule_model import FEW_LAYERS, label_by_hueckel
 
 NETWORK = {
     "cutoff": 3.0,
@@ -75,6 +76,39 @@ def test_runs_are_kept_and_summarised(comparison, command, tmp_path, monkeypatch
     assert command("--variants", "tracegrad")["runs"] == first["runs"]
     with pytest.raises(ValueError, match="of other settings or data"):
         command("--variants", "tracegrad", "--set", "loss.elements=mse")
+
+
+def test_molecules_are_evaluated_split_by_split(comparison, tmp_path, command):
+    """A run that saw one split is evaluated again if more are asked for; the training is not repeated."""
+    config = tmp_path / "tiny.yaml"
+    with StoreWriter(tmp_path / "molecules.h5") as store:
+        for seed, (formula, split) in enumerate(
+            zip([*4 * ["H2O"], "H2O2"], ["train", "validation", "test", "test", "larger"], strict=True)
+        ):
+            sample = label_by_hueckel(formula, seed)
+            sample.info["split"] = split
+            store.add(f"{formula}-{seed}", sample)
+    network = {"backbone": "qhnet", "cutoff": 10.0, "message_cutoff": 5.0, "qhnet": FEW_LAYERS}
+    network["tracegrad"] = {"hidden": 4, "invariants": 3}
+    config.write_text(yaml.safe_dump({"data": str(tmp_path / "molecules.h5"), "out": "not used", "network": network}))
+    before = command("--variants", "backbone")
+    assert "larger" not in before["runs"]["backbone-0"]["groups"]
+    result = command("--variants", "backbone", "tracegrad", "--splits", "test", "larger")
+    for run in result["runs"].values():
+        test, larger = run["groups"]["test"], run["groups"]["larger"]
+        assert (test["structures"], larger["structures"]) == (2, 1)
+        assert larger["median_mae_all"] == larger["mae_all"]
+        assert larger["median_epsilon"] == larger["epsilon"]
+        assert 0 < larger["psi"] <= 1
+        assert test["prediction_seconds"] == run["prediction_seconds"]
+        assert larger["prediction_seconds"] > 0
+    assert result["runs"]["backbone-0"]["cpu_seconds"] == before["runs"]["backbone-0"]["cpu_seconds"]
+    assert result["runs"]["backbone-0"]["groups"]["test"]["mae_all"] == pytest.approx(
+        before["runs"]["backbone-0"]["groups"]["test"]["mae_all"]
+    )
+    assert result["summary"]["TraceGrad"]["larger median_epsilon"]["std"] is None
+    with pytest.raises(SystemExit):
+        command("--splits", "larger")
 
 
 def test_runs_of_an_older_version_stay(command, tmp_path):
