@@ -1,4 +1,4 @@
-"""The tables of molecules in the measures of QH9, from what benchmarks/comparison.py, scf_cycles.py and molecule_errors.py found."""
+"""Tables of molecules in the measures of QH9, from what benchmarks/comparison.py, scf_cycles.py and molecule_errors.py found."""
 
 from pathlib import Path
 
