@@ -120,9 +120,10 @@ def cycle_lines(cycles: dict | None, split: str, runs: Runs) -> list[str]:
     summary = cycles["summary"][f"split {split}"]
     starts = ", ".join(f"{name} {start['cycles']:.1f}" for name, start in summary["starts"].items())
     same = min(figures["same_energy"] for figures in found.values())
+    share = "all" if same == 1 else f"at least {same:.0%}"
     return [
-        f"* SCF on {summary['molecules']} of them; mean cycles from other starts: {starts}; at least {same:.0%} of the runs from "
-        f"each prediction end at the energy of {GUESS}"
+        f"* SCF on {summary['molecules']} of them; mean cycles from other starts: {starts}; {share} of the runs from each "
+        f"prediction end at the energy of {GUESS}"
     ]
 
 
