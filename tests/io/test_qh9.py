@@ -3,6 +3,7 @@
 import os
 import pickle
 import sqlite3
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from ase_tracegrad.io import FormatError, Sample
 from ase_tracegrad.io.convert import convert
 from ase_tracegrad.io.def2_svp import PYSCF_BOHR, def2_svp_basis
 from ase_tracegrad.io.qh9 import QH9Reader, molecule_matrix, pyscf_matrix
-from ase_tracegrad.io.qh9_rows import read_plain_pickle
+from ase_tracegrad.io.qh9_rows import LmdbRows, read_plain_pickle
 from ase_tracegrad.io.qh9_writer import QH9Writer
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.overlap import compute_overlap
@@ -257,6 +258,12 @@ def test_nothing_in_a_pickle_is_called(tmp_path, protocol):
 def test_other_pickles_are_refused(payload, message):
     with pytest.raises(FormatError, match=message):
         read_plain_pickle("here", payload)
+
+
+def test_lmdb_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(FormatError, match=r"needs the package lmdb: pip install 'ase_tracegrad\[molecules\]'"):
+        LmdbRows(tmp_path)
 
 
 def test_truncated_lmdb(database, tmp_path):
