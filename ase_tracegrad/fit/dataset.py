@@ -11,7 +11,7 @@ from ..blocks import BlockMatrix
 from ..electronic.symmetry import time_reversal_residual
 from ..graph import NeighborGraph, build_graph
 from ..io.sample import Sample
-from ..nn.assembly import from_block_matrix
+from ..nn.assembly import add_references, from_block_matrix
 from ..nn.batch import GraphBatch, make_batch
 from ..nn.network import HamiltonianNetwork
 
@@ -50,6 +50,8 @@ def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: t
     _check_spin(name, sample, config.spinor)
     graph = build_graph(sample.structure, network.reach)
     batch = make_batch([graph], network.elements, message_cutoff=config.message_cutoff, lmax=network.lmax, dtype=dtype)
+    if config.sees_reference and sample.reference is not None:
+        batch = add_references(batch, [graph], [sample.reference], shells)
     offsite, onsite = from_block_matrix(_learned_part(name, sample, config.reference), graph, batch, shells, dtype)
     offsite_overlap, onsite_overlap = from_block_matrix(sample.overlap, graph, batch, shells, dtype)
     offsite_mask = onsite_mask = None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..nn.network import HamiltonianNetwork
-from ..nn.readout import N_TABLE, TABLE_START, scale_blocks
+from ..nn.readout import N_TABLE, TABLE_START, BlockReadout, scale_blocks
 from .dataset import LabelledGraph
 
 MIN_OFFSITE_SPREAD = 3e-4  # eV; below it there is only numerical noise of the labels
@@ -35,10 +35,21 @@ def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]
     """
     if network.energy_zero is not None:
         network.energy_zero.moment.copy_(fit_moments(network, graphs))
-    readout, facts = network.readout, network.shells.components
+    _fill_tables(network.readout, network, graphs, [local_blocks(network, g) for g in graphs])
+
+
+@torch.no_grad()
+def fit_reference(network: HamiltonianNetwork, graphs: list[LabelledGraph]):
+    """Fill the tables in whose units a network sees the Hamiltonian of the initial density; nothing for other networks."""
+    if network.config.sees_reference:
+        blocks = [(g.batch.offsite_reference, g.batch.onsite_reference) for g in graphs]
+        _fill_tables(network.reference_tables, network, graphs, blocks)
+
+
+def _fill_tables(readout: BlockReadout, network: HamiltonianNetwork, graphs: list[LabelledGraph], local: list):
+    facts = network.shells.components
     n_elements = len(network.elements)
     distance = torch.cat([g.batch.distance for g in graphs]).double()
-    local = [local_blocks(network, g) for g in graphs]
     coupled = torch.cat([readout.couple_offsite(b, g.batch) for (b, _), g in zip(local, graphs, strict=True)]).double()
     pair_type = torch.cat([g.batch.species[g.batch.receiver] * n_elements + g.batch.species[g.batch.sender] for g in graphs])
     grid = torch.linspace(TABLE_START, readout.cutoff, N_TABLE, dtype=torch.float64)

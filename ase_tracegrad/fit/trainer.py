@@ -35,7 +35,7 @@ from .processes import Processes
 from .schedule import Schedule
 from .start import start_from
 from .state import prepare_folder, read_state, write_state
-from .targets import fit_refinement, fit_standardization, trace_labels
+from .targets import fit_reference, fit_refinement, fit_standardization, trace_labels
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class Trainer:
         self.labels = labels_hash(graph for split in ("train", "validation") for graph in self.data[split])
         if config.standardize:
             fit_standardization(self.network, self.data["train"].kept)
+        fit_reference(self.network, self.data["train"].kept)
         if config.standardize == "per-channel":
             flatten_distance(self.network, self.data["train"].kept)
         self.network.prepare([graph.batch for graph in self.data["train"].kept[:MEASURED]], basis)

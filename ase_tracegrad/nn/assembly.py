@@ -83,6 +83,17 @@ def assemble(
     return shifted
 
 
+def add_references(
+    batch: GraphBatch, graphs: Sequence[NeighborGraph], references: Sequence[BlockMatrix], shells: CommonShells
+) -> GraphBatch:
+    """The batch of these graphs with the blocks (eV) of the Hamiltonian of the initial density of each."""
+    padded = [_pad(matrix, graph, shells) for matrix, graph in zip(references, graphs, strict=True)]
+    onsite = np.concatenate([blocks[: graph.n_onsite] for blocks, graph in zip(padded, graphs, strict=True)])
+    offsite = np.concatenate([blocks[graph.n_onsite :] for blocks, graph in zip(padded, graphs, strict=True)])[batch.pair_order]
+    kept = {"offsite_reference": offsite, "onsite_reference": onsite}
+    return replace(batch, **{name: torch.from_numpy(blocks).to(batch.distance) for name, blocks in kept.items()})
+
+
 def from_block_matrix(
     matrix: BlockMatrix, graph: NeighborGraph, batch: GraphBatch, shells: CommonShells, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
@@ -90,6 +101,14 @@ def from_block_matrix(
 
     For spinors these are the real numbers of spin.py; a spinless matrix acts on both spins alike.
     """
+    n, blocks = graph.n_onsite, torch.from_numpy(_pad(matrix, graph, shells))
+    if shells.spinor:
+        blocks = to_components(blocks)
+    return blocks[n:][batch.pair_order].to(dtype), blocks[:n].to(dtype)
+
+
+def _pad(matrix: BlockMatrix, graph: NeighborGraph, shells: CommonShells) -> np.ndarray:
+    """Blocks (pairs, size, size) over the common shells, in the order of the graph."""
     # Without spin, time reversal makes H real; some programs store it as complex numbers.
     matrix = matrix.with_spin("spinor") if shells.spinor else replace(matrix, values=matrix.values.real)
     numbers = graph.structure.numbers
@@ -100,7 +119,4 @@ def from_block_matrix(
         b = matrix.index.get((i, j, tuple(shift)))
         if b is not None:
             padded[row][np.ix_(orbitals[i], orbitals[j])] = matrix.block(i, j, shift)
-    n, blocks = graph.n_onsite, torch.from_numpy(padded)
-    if shells.spinor:
-        blocks = to_components(blocks)
-    return blocks[n:][batch.pair_order].to(dtype), blocks[:n].to(dtype)
+    return padded

@@ -21,7 +21,8 @@ class GraphBatch:
     reverse pair; distance (E,) Angstrom; rotations: D_l of each pair, (E, 2l+1, 2l+1), l = 0..lmax;
     n_near: the first n_near pairs pass messages; pair_order (E,): row of each pair in the concatenated
     off-site pair lists of the graphs; structure (N,) index of the structure of each atom; inverse_volume: of each
-    structure's cell, 1 / Angstrom^3, 0 unless it is periodic in three directions.
+    structure's cell, 1 / Angstrom^3, 0 unless it is periodic in three directions; offsite_reference (E, U, U) and
+    onsite_reference (N, U, U): eV, padded blocks of the Hamiltonian of the initial density, for a network that sees it.
     """
 
     species: Tensor
@@ -34,6 +35,8 @@ class GraphBatch:
     pair_order: np.ndarray
     structure: Tensor
     inverse_volume: Tensor
+    offsite_reference: Tensor | None = None
+    onsite_reference: Tensor | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -120,6 +123,9 @@ def join_batches(batches: Sequence[GraphBatch]) -> tuple[GraphBatch, Tensor]:
         structure=shifted("structure", structures),
         inverse_volume=torch.cat([batch.inverse_volume for batch in batches]),
     )
+    offsite, onsite = ([getattr(batch, f"{part}_reference") for batch in batches] for part in ("offsite", "onsite"))
+    if offsite[0] is not None:
+        joined = replace(joined, offsite_reference=torch.cat(offsite)[order], onsite_reference=torch.cat(onsite))
     return joined, order
 
 

@@ -149,6 +149,7 @@ class NetworkConfig:
     energy_zero: of the labels: 'vacuum' (molecules, localised Hartree solvers) or 'cell-average' (see energy_zero.py).
     reference: 'none', the network predicts H; 'minao', it predicts H less that of PySCF's initial density, which a prediction then
     needs (one Fock build, labels/initial_hamiltonian.py): the 'delta' model of molecules.
+    sees_reference: atoms and pairs begin with the blocks of that Hamiltonian beside their elements and distance ('fast' only).
     spinor: blocks are 2 x 2 in spin, with spin-orbit coupling and time reversal (see spin.py).
     """
 
@@ -168,6 +169,7 @@ class NetworkConfig:
     final_node_update: bool = True
     energy_zero: str = "vacuum"
     reference: str = "none"
+    sees_reference: bool = False
     spinor: bool = False
     deeph_e3: DeepHE3Config = field(default_factory=DeepHE3Config)
     qhnet: QHNetConfig = field(default_factory=QHNetConfig)
@@ -195,6 +197,8 @@ class NetworkConfig:
             raise ConfigError(f"reference must be one of {', '.join(REFERENCES)}, found {self.reference!r}")
         if self.reference != "none" and (self.energy_zero != "vacuum" or self.spinor):
             raise ConfigError("a reference belongs to molecules: set energy_zero to 'vacuum' and spinor to false")
+        if self.sees_reference and (self.reference == "none" or published):
+            raise ConfigError("sees_reference is for the backbone 'fast' with a reference: set reference to 'minao'")
 
     def reach_of(self, elements) -> dict[int, float]:
         """{Z: Angstrom} of atomic numbers: pairs nearer than the sum of both have a block."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..basis import Basis
@@ -19,7 +20,7 @@ from .energy_zero import EnergyZero
 from .frames import rotate_into_frames
 from .harmose import Refiner
 from .interaction import EdgeUpdate, NodeUpdate, ScalarDecoder
-from .irreps import Channels, NodeLinear, Rows
+from .irreps import Channels, NodeLinear, Orders, Rows
 from .o2 import O2Linear
 from .radial import gaussian_basis
 from .readout import BlockReadout
@@ -101,6 +102,10 @@ class HamiltonianNetwork(nn.Module):
     def _build_backbone(self, config: NetworkConfig, n_elements: int):
         hidden, edge_last, node_last = Channels(config.hidden), Channels(config.edge_last), Channels(config.node_last)
         node = edge = self.embedded = Channels(f"{config.embedding}x0e")
+        self.reference_tables = None
+        if config.sees_reference:
+            node = edge = self.embedded = Channels(f"{self.embedded}+{self.shells.channels}")
+            self.reference_tables = BlockReadout(self.shells, list(self.reach.values()), config.cutoff, config.cutoff_width)
         self.atom_embedding = nn.Embedding(n_elements, config.embedding)
         self.pair_embedding = nn.Embedding(n_elements**2, config.embedding)
         self.blocks = nn.ModuleList()
@@ -141,6 +146,8 @@ class HamiltonianNetwork(nn.Module):
         pair_type = batch.species[batch.receiver] * len(self.elements) + batch.species[batch.sender]
         x = [self.atom_embedding(batch.species)[:, None]]
         e = [gaussian_basis(batch.distance, 0.8, self.config.cutoff, self.config.embedding) + self.pair_embedding(pair_type)]
+        if self.reference_tables is not None:
+            x, e = self._with_reference(self.reference_tables, x, e, batch)
         ends = rotate_into_frames(x, batch.ends, batch.rotations, self.embedded)
         node_invariants, edge_invariants = [], []
         for block in self.blocks:
@@ -156,6 +163,14 @@ class HamiltonianNetwork(nn.Module):
         c = self.config.tracegrad
         z_edges = edge_invariants if c.edges else [e[0][:, : self.blocks[-1].edge_scalars]]
         return Features(offsite, onsite, scalars, z_edges, node_invariants if c.nodes else [scalars])
+
+    def _with_reference(self, tables: BlockReadout, x: Rows, e: Orders, batch: GraphBatch) -> tuple[Rows, Orders]:
+        """The first features of atoms and pairs, with the standardised blocks of the Hamiltonian of the initial density behind."""
+        if batch.offsite_reference is None or batch.onsite_reference is None:
+            raise ValueError("this network sees the Hamiltonian of the initial density: the batch needs its blocks")
+        offsite, onsite = tables.standardize(batch.offsite_reference, batch.onsite_reference, batch)
+        x = [torch.cat([x[0], onsite[0]], dim=2), *onsite[1:]]
+        return x, self.embedded.to_orders([torch.cat([e[0][:, None], offsite[0]], dim=2), *offsite[1:]])
 
 
 class InteractionBlock(nn.Module):

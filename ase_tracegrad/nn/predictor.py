@@ -17,7 +17,7 @@ from ..models import find_model
 from ..overlap import compute_overlap
 from ..structure import Structure
 from ..symbols import symbol_of
-from .assembly import assemble
+from .assembly import add_references, assemble
 from .batch import GraphBatch, make_batch
 from .card import ModelCard
 from .checkpoint import load_checkpoint
@@ -120,13 +120,15 @@ class Predictor:
         network = self.network
         batch = make_batch(
             graphs, network.elements, message_cutoff=network.config.message_cutoff, lmax=network.lmax, dtype=DTYPES[self.dtype]
-        ).to(self.device)
-        with torch.inference_mode():
-            prediction = self._forward(batch, rotation)
-        if overlaps is None and network.energy_zero is not None:
-            overlaps = [compute_overlap(structure, self.basis) for structure in structures]
+        )
         if references is None and network.config.reference != "none":
             references = [initial_hamiltonian(structure, self.basis) for structure in structures]
+        if references is not None and network.config.sees_reference:
+            batch = add_references(batch, graphs, references, network.shells)
+        with torch.inference_mode():
+            prediction = self._forward(batch.to(self.device), rotation)
+        if overlaps is None and network.energy_zero is not None:
+            overlaps = [compute_overlap(structure, self.basis) for structure in structures]
         assert prediction.scalars is not None
         scalars = np.split(prediction.scalars.double().cpu().numpy(), np.cumsum([len(structure) for structure in structures])[:-1])
         return assemble(network, graphs, batch, prediction, self.basis, overlaps, references), scalars

@@ -114,6 +114,14 @@ class BlockReadout(nn.Module):
         """Coupled components of on-site blocks, (N, C) eV."""
         return blocks.flatten(1) @ self.coupling.T
 
+    def standardize(self, offsite: Tensor, onsite: Tensor, batch: GraphBatch) -> tuple[Rows, Rows]:
+        """Rows in units of the spread, off-site in the frames of the pairs: what ``*_blocks`` make blocks (eV) of."""
+        baseline, spread = self.statistics(batch)
+        envelope = self.envelope(batch)[:, None]
+        pairs = (self.couple_offsite(offsite, batch) - baseline) / spread * envelope
+        atoms = (self.couple_onsite(onsite) - self.onsite_mean[batch.species]) / self.onsite_spread[batch.species]
+        return self._split(pairs), self._split(atoms)
+
     def _to_blocks(self, flat: Tensor) -> Tensor:
         return (flat @ self.coupling).view(-1, *self.shells.block_shape)
 
