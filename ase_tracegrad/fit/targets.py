@@ -12,8 +12,10 @@ from .dataset import LabelledGraph
 
 MIN_OFFSITE_SPREAD = 3e-4  # eV; below it there is only numerical noise of the labels
 MIN_ONSITE_SPREAD = 1e-3  # eV
-RIDGE = 1e-4  # of the radial least squares: distances without data stay near zero
+ROUGHNESS = 1e-2  # weight of the squared second differences of a table in its least squares: straight on where there are no data
+RIDGE = 1e-4  # weight of its squares: zero far from all data
 SMOOTHING = 0.12  # Angstrom, width of the window over which a spread is averaged
+FEW, WIDE = 2.0, 0.5  # a spread takes that of a window so many Angstrom wide as if it were so many more pairs
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class TraceLabels:
 def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]):
     """Fill the tables of ``network.readout`` from training data.
 
-    Off-site, per ordered pair of elements: ridge regression of the natural M = 0 components on the distance
+    Off-site, per ordered pair of elements: smooth regression of the natural M = 0 components on the distance
     basis, then the root mean square of the residual near each distance, shared by the components of a piece with equal |M|.
     On-site, per element: mean of the invariant components, root mean square of the residual per piece.
     All of it after the mean energy zero, if the network has one, was taken out of the labels.
@@ -57,9 +59,10 @@ def _fill_tables(readout: BlockReadout, network: HamiltonianNetwork, graphs: lis
     for t in pair_type.unique().tolist():
         d, y = distance[pair_type == t], coupled[pair_type == t]
         phi = readout.distance_basis(d)
-        baseline = torch.linalg.solve(_with_ridge(phi.T @ phi), phi.T @ y) * facts["two_centre"]
-        window = torch.exp(-0.5 * ((d - grid[:, None]) / SMOOTHING) ** 2) + 1e-12
-        variance = (window @ (y - phi @ baseline).square()) / window.sum(1, keepdim=True)
+        baseline = torch.linalg.solve(phi.T @ phi + _prior(), phi.T @ y) * facts["two_centre"]
+        near, wide = (torch.exp(-0.5 * ((d - grid[:, None]) / width) ** 2) + 1e-12 for width in (SMOOTHING, WIDE))
+        squares, (n_near, n_wide) = (y - phi @ baseline).square(), (w.sum(1, keepdim=True) for w in (near, wide))
+        variance = (near @ squares + FEW * (wide @ squares) / n_wide) / (n_near + FEW)
         spread = _average_groups(variance, group).sqrt().clamp_min(MIN_OFFSITE_SPREAD)
         readout.baseline[t].copy_(baseline)
         readout.spread[t].copy_(spread)
@@ -144,8 +147,10 @@ def _same_surroundings(one: LabelledGraph, other: LabelledGraph) -> bool:
     return bool(np.abs(first - second).max() < 1e-6)
 
 
-def _with_ridge(normal: Tensor) -> Tensor:
-    return normal + RIDGE * torch.eye(N_TABLE, dtype=torch.float64)
+def _prior() -> Tensor:
+    """What a table is where there are no data, as a quadratic form."""
+    unit = torch.eye(N_TABLE, dtype=torch.float64)
+    return ROUGHNESS * unit.diff(n=2, dim=0).T @ unit.diff(n=2, dim=0) + RIDGE * unit
 
 
 def _average_groups(values: Tensor, group: Tensor) -> Tensor:
