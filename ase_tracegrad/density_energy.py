@@ -30,7 +30,7 @@ from .io.def2_svp import PYSCF_BOHR
 from .io.qh9 import pyscf_matrix
 from .io.sample import Sample
 from .labels.pyscf import PyscfSettings, build_molecule, prepare_scf
-from .scf import Calculation, find_predictor, hamiltonian_density, initial_sample
+from .scf import PyscfObject, find_predictor, hamiltonian_density, initial_sample
 from .structure import Structure
 from .units import HARTREE
 
@@ -78,7 +78,7 @@ def evaluate_density(calculation, density: np.ndarray) -> EvaluatedDensity:
     calculation: pyscf.dft.RKS or pyscf.scf.RHF, which need not have run; density (n, n) with D S D = 2 D.
     Raises TypeError, ValueError, OpenShellError.
     """
-    read = Calculation(calculation)
+    read = PyscfObject(calculation)
     if read.periodic or not read.is_mean_field:
         raise TypeError(f"expected a molecule's RKS or RHF object, which names the functional, found {type(calculation).__name__}")
     overlap = calculation.get_ovlp()

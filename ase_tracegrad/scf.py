@@ -33,12 +33,16 @@ class BasisMismatchError(ValueError):
     """The orbitals of a PySCF calculation are not those of the Hamiltonian."""
 
 
+class FunctionalWarning(UserWarning):
+    """The PySCF calculation uses another functional than the labels of the model."""
+
+
 @dataclass(frozen=True, eq=False)
-class Calculation:
+class PyscfObject:
     """What is read from a pyscf.gto.Mole, a pyscf.pbc.gto.Cell or a mean-field object.
 
-    source: as the user gave it; OpenShellError, ValueError, TypeError for what has no closed-shell density. The matrices of a
-    molecule are (n, n), those of a crystal (K, n, n).
+    source: the object as the user gave it. The matrices of a molecule are (n, n), those of a crystal (K, n, n).
+    Raises OpenShellError, ValueError, TypeError for what has no closed-shell density.
     """
 
     source: Any
@@ -127,7 +131,7 @@ def initial_density(calculation, model, *, device=None) -> np.ndarray:
 
     calculation: a pyscf.gto.Mole, or a restricted mean-field object of a molecule or a crystal (KRKS, KRHF); model: name of an
     embedded model, path or Predictor; device: for loading it. Returns (n, n), of a crystal (K, n, n), in PySCF's order. The
-    number of electrons is that of the calculation.
+    number of electrons is that of the calculation. A model with a reference (NetworkConfig) takes one Fock matrix.
     Raises OpenShellError, BasisMismatchError, UnsupportedStructureError, TypeError, ValueError. FunctionalWarning where the
     functional is not the model's; OutOfDomainWarning for a charge, of which a model knows nothing.
     """
@@ -136,7 +140,7 @@ def initial_density(calculation, model, *, device=None) -> np.ndarray:
 
 def initial_sample(calculation, model, *, device=None) -> tuple[Sample, np.ndarray]:
     """What the model predicts for a PySCF calculation, and its density matrix; see ``initial_density``."""
-    read = Calculation(calculation)
+    read = PyscfObject(calculation)
     predictor = find_predictor(model, device)
     if set(read.structure.numbers.tolist()) - set(predictor.card.elements):
         predictor.check(read.structure)  # names the elements and other models
@@ -159,7 +163,7 @@ def hamiltonian_density(calculation, sample: Sample) -> np.ndarray:
     The lowest orbitals of H C = S C e are filled, D = 2 C C^T; in a crystal as mf.get_occ says. Shapes and errors as of
     ``initial_density``; ValueError if the atoms are others.
     """
-    read = Calculation(calculation)
+    read = PyscfObject(calculation)
     known, found = sample.structure, read.structure
     if not np.array_equal(known.numbers, found.numbers) or np.abs(known.positions - found.positions).max() > 1e-4:
         raise ValueError(
@@ -167,10 +171,6 @@ def hamiltonian_density(calculation, sample: Sample) -> np.ndarray:
         )
     read.check_basis(sample.basis)
     return read.density(sample.hamiltonian)
-
-
-class FunctionalWarning(UserWarning):
-    """The PySCF calculation uses another functional than the labels of the model."""
 
 
 def find_predictor(model, device=None):
@@ -184,7 +184,7 @@ def find_predictor(model, device=None):
 
 def check_restricted(calculation):
     """TypeError for mean-field objects of unrestricted, open-shell or two-component theory, ValueError for reduced k-points."""
-    kinds = {kind.__name__ for kind in type(calculation).__mro__}
+    kinds = {kind.__name__ for kind in type(calculation).__mro__}  # names: importing PySCF's classes takes a second
     if kinds & {"UHF", "ROHF", "GHF", "DHF", "KUHF", "KROHF", "KGHF"}:
         raise TypeError(
             f"expected a restricted closed-shell calculation (RKS, RHF, KRKS, KRHF), found {type(calculation).__name__}"

@@ -19,7 +19,7 @@ from ase_tracegrad.labels.pyscf import (
     read_shells,
 )
 from ase_tracegrad.nn.domain import UnsupportedStructureError
-from ase_tracegrad.scf import BasisMismatchError, Calculation, FunctionalWarning, hamiltonian_density, initial_density
+from ase_tracegrad.scf import BasisMismatchError, FunctionalWarning, PyscfObject, hamiltonian_density, initial_density
 from ase_tracegrad.units import HARTREE
 from tests.molecule_model import HueckelMolecules
 
@@ -142,7 +142,7 @@ def sample_of_crystal(calculation) -> Sample:
         phases = np.exp(-2j * np.pi * np.array(cells) @ kpts.T) / len(kpts)
         return BlockMatrix.from_dense(layout, cells, np.einsum("rk,kij->rij", phases, matrices).real[:, gather][:, :, gather])
 
-    structure = Calculation(calculation).structure
+    structure = PyscfObject(calculation).structure
     return Sample(structure, basis, transform(HARTREE * calculation.get_fock()), transform(calculation.get_ovlp()))
 
 
