@@ -10,6 +10,7 @@ from torch import Tensor
 from ..basis import Basis
 from ..blocks import BlockMatrix
 from ..graph import NeighborGraph
+from ..overlap_filter import filter_by_overlap
 from .batch import GraphBatch
 from .coupling import CommonShells
 from .network import HamiltonianNetwork, Prediction
@@ -60,12 +61,18 @@ def assemble(
 ) -> list[BlockMatrix]:
     """H(R) of every graph, float64, eV, with the energy zero or the reference, if the model has one.
 
-    overlaps: S(R) of each, needed for an energy zero; references: H of the initial density of each, needed for a reference.
+    overlaps: S(R) of each, needed for an energy zero and for an overlap_floor; references: H of the initial density of each,
+    needed for a reference.
     """
     matrices = to_block_matrices(graphs, batch, prediction, basis, network.shells)
     if network.config.reference != "none":
         if references is None:
             raise ValueError("a model with a reference needs the Hamiltonian of the initial density of every structure")
+        floor = network.config.overlap_floor
+        if floor:
+            if overlaps is None:
+                raise ValueError("a model with an overlap_floor needs S of every structure")
+            matrices = [filter_by_overlap(matrix, s, floor) for matrix, s in zip(matrices, overlaps, strict=True)]
         return [matrix + reference for matrix, reference in zip(matrices, references, strict=True)]
     if prediction.energy_zero is None:
         return matrices

@@ -150,6 +150,8 @@ class NetworkConfig:
     reference: 'none', the network predicts H; 'minao', it predicts H less that of PySCF's initial density, which a prediction then
     needs (one Fock build, labels/initial_hamiltonian.py): the 'delta' model of molecules.
     sees_reference: atoms and pairs begin with the blocks of that Hamiltonian beside their elements and distance ('fast' only).
+    overlap_floor: the difference is left out in combinations of orbitals whose overlap is smaller than this (overlap_filter.py; 0:
+    nowhere); a prediction obeys it, the training does not.
     spinor: blocks are 2 x 2 in spin, with spin-orbit coupling and time reversal (see spin.py).
     """
 
@@ -170,6 +172,7 @@ class NetworkConfig:
     energy_zero: str = "vacuum"
     reference: str = "none"
     sees_reference: bool = False
+    overlap_floor: float = 0.0
     spinor: bool = False
     deeph_e3: DeepHE3Config = field(default_factory=DeepHE3Config)
     qhnet: QHNetConfig = field(default_factory=QHNetConfig)
@@ -197,6 +200,8 @@ class NetworkConfig:
             raise ConfigError(f"reference must be one of {', '.join(REFERENCES)}, found {self.reference!r}")
         if self.reference != "none" and (self.energy_zero != "vacuum" or self.spinor):
             raise ConfigError("a reference belongs to molecules: set energy_zero to 'vacuum' and spinor to false")
+        if self.overlap_floor < 0 or (self.overlap_floor and self.reference == "none"):
+            raise ConfigError(f"overlap_floor must be 0, or positive for a network with a reference, found {self.overlap_floor}")
         if self.sees_reference and (self.reference == "none" or published):
             raise ConfigError("sees_reference is for the backbone 'fast' with a reference: set reference to 'minao'")
 

@@ -127,7 +127,7 @@ class Predictor:
             batch = add_references(batch, graphs, references, network.shells)
         with torch.inference_mode():
             prediction = self._forward(batch.to(self.device), rotation)
-        if overlaps is None and network.energy_zero is not None:
+        if overlaps is None and (network.energy_zero is not None or network.config.overlap_floor):
             overlaps = [compute_overlap(structure, self.basis) for structure in structures]
         assert prediction.scalars is not None
         scalars = np.split(prediction.scalars.double().cpu().numpy(), np.cumsum([len(structure) for structure in structures])[:-1])

@@ -1,5 +1,6 @@
 """Networks that begin with the blocks of the Hamiltonian of the initial density."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from ase_tracegrad.nn.backbones import build_network
 from ase_tracegrad.nn.checkpoint import save_checkpoint
 from ase_tracegrad.nn.config import ConfigError, NetworkConfig, TraceGradConfig
 from ase_tracegrad.nn.predictor import Predictor, load_model
+from ase_tracegrad.overlap_filter import filter_by_overlap
 from tests.nn.synthetic import make_card
 
 pytest.importorskip("pyscf", reason="PySCF makes these Hamiltonians: pip install 'ase_tracegrad[molecules]'")
@@ -31,6 +33,7 @@ CONFIG = NetworkConfig(
     node_last="4x0e+4x1o+2x1e+4x2e+2x2o+2x3o+2x3e+2x4e",
     reference="minao",
     sees_reference=True,
+    overlap_floor=0.02,
     tracegrad=TraceGradConfig(hidden=4, invariants=4),
 )
 
@@ -98,6 +101,19 @@ def test_what_it_sees_has_unit_size(labels, predictor):
     assert all(0.05 < size < 2 for size in sizes)
 
 
+def test_the_difference_is_filtered(labels, predictor):
+    """By S as the model says, given or computed."""
+    sample = labels[1]
+    bare = copy.copy(predictor)
+    bare.network = copy.deepcopy(predictor.network)
+    bare.network.config = replace(CONFIG, overlap_floor=0.0)
+    arguments = [sample.structure], [sample.overlap], [sample.reference]
+    (filtered,), (whole,) = predictor.predict(*arguments), bare.predict(*arguments)
+    expected = sample.reference + filter_by_overlap(whole - sample.reference, sample.overlap, CONFIG.overlap_floor)
+    assert np.abs((filtered - expected).values).max() < 1e-9
+    assert np.abs((filtered - whole).values).max() > 1e-4
+
+
 def test_a_saved_model_says_the_same(labels, predictor, tmp_path):
     save_checkpoint(tmp_path / "model.safetensors", predictor.network, predictor.basis, predictor.card)
     loaded = load_model(tmp_path / "model.safetensors", dtype="float64")
@@ -110,6 +126,8 @@ def test_it_needs_a_reference(labels, predictor):
         NetworkConfig(sees_reference=True)
     with pytest.raises(ConfigError, match="for the backbone 'fast'"):
         NetworkConfig(sees_reference=True, reference="minao", backbone="qhnet")
+    with pytest.raises(ConfigError, match="overlap_floor must be 0"):
+        NetworkConfig(overlap_floor=0.1)
     graph = label_graph("water", labels[0], predictor.network, torch.float64)
     with pytest.raises(ValueError, match="the batch needs its blocks"):
         predictor.network(replace(graph.batch, offsite_reference=None, onsite_reference=None))

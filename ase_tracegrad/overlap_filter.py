@@ -1,0 +1,23 @@
+"""What no network knows of a Hamiltonian: its part in combinations of orbitals that nearly vanish.
+
+An error dH of all blocks alike shifts the energy of a normalised state c / sqrt(s), S c = s c, by c^T dH c / s: in large basis
+sets, where s reaches 1e-3, an error of 10 meV makes a ghost state among the occupied ones.
+"""
+
+import numpy as np
+
+from .blocks import BlockMatrix
+
+
+def filter_by_overlap(matrix: BlockMatrix, overlap: BlockMatrix, floor: float) -> BlockMatrix:
+    """A M A with A = S^2 (S^2 + floor^2)^-1 of a molecule: M as it is where the eigenvalues s of S exceed ``floor``, zero below.
+
+    For matrices whose expected value is zero, such as H less a good estimate of it. A turns with the molecule and depends on the
+    positions as smoothly as S does. ValueError for a crystal, whose A(R) reaches as far as the inverse of S.
+    """
+    if matrix.shifts.any() or overlap.shifts.any():
+        raise ValueError("expected the matrices of a molecule, with all blocks in one cell, found blocks between cells")
+    m, s = (part.bloch([[0, 0, 0]])[0].real for part in (matrix, overlap))
+    square = s @ s
+    a = np.linalg.solve(square + floor**2 * np.eye(len(s)), square)
+    return BlockMatrix.from_dense(matrix.layout, [(0, 0, 0)], [a.T @ m @ a])
