@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import gamma
 
 LAST_ELEMENT = 118
+LARGEST_L = 12  # of a shell; no basis set has higher ones, damaged files do
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,8 @@ class GaussianRadial:
         # Int r^(2l+2) exp(-p r^2) dr = Gamma(l + 3/2) / (2 p^(l + 3/2))
         total = exponents[:, None] + exponents[None, :]
         norm2 = coefficients @ (gamma(self.l + 1.5) / (2 * total ** (self.l + 1.5))) @ coefficients
-        if norm2 <= 0:
-            raise ValueError("the contracted Gaussian vanishes")
+        if not 0 < norm2 < np.inf or not self.tolerance > 0:
+            raise ValueError("the contracted Gaussian vanishes, or is too large or too narrow for any number")
         object.__setattr__(self, "exponents", exponents)
         object.__setattr__(self, "coefficients", coefficients / np.sqrt(norm2))
 
@@ -52,7 +53,7 @@ class GaussianRadial:
         """Radius in Angstrom beyond which the orbital is taken as zero."""
         r = np.arange(0.1, 60.0, 0.02)
         bound = r ** (self.l + 1) * (np.exp(-(r[:, None] ** 2) * self.exponents) @ np.abs(self.coefficients))
-        return float(r[np.nonzero(bound > self.tolerance)[0][-1]])
+        return float(r[np.nonzero(bound > self.tolerance)[0][-1:]].max(initial=r[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +83,8 @@ class TabulatedRadial:
         object.__setattr__(self, "radii", radii)
         object.__setattr__(self, "values", values)
         integral = self._spline_square_integral()
-        if integral <= 0:
-            raise ValueError("the radial function vanishes")
+        if not 0 < integral < np.inf:
+            raise ValueError("the radial function vanishes, or is too large for any number")
         if self.normalise:
             object.__setattr__(self, "values", values / np.sqrt(integral))
             self.__dict__.pop("_spline", None)
@@ -147,6 +148,8 @@ class AtomicBasis:
             raise ValueError(f"element {self.number} has no shells")
         if min(self.angular_momenta) < 0:
             raise ValueError(f"element {self.number} has a shell of negative l: {list(self.angular_momenta)}")
+        if max(self.angular_momenta) > LARGEST_L:
+            raise ValueError(f"element {self.number} has a shell of l = {max(self.angular_momenta)}, expected at most {LARGEST_L}")
         if self.valence is not None and not 0 < self.valence <= self.number:
             raise ValueError(f"element {self.number} has between 1 and Z valence electrons, found {self.valence}")
         if self.shells and tuple(s.l for s in self.shells) != self.angular_momenta:

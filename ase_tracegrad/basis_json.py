@@ -3,6 +3,7 @@
 import numpy as np
 
 from .basis import AtomicBasis, Basis, GaussianRadial, Shell, TabulatedRadial
+from .damage import DAMAGE
 
 
 def basis_to_json(basis: Basis) -> dict:
@@ -29,7 +30,7 @@ def basis_from_json(data: dict) -> Basis:
             valence = None if entry["valence"] is None else float(entry["valence"])
             atoms[int(number)] = AtomicBasis(int(number), momenta, shells, valence)
         return Basis(atoms, str(data["name"]), str(data["code"]), str(data["xc"]))
-    except (KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         raise ValueError(f"the stored basis is incomplete or damaged ({type(error).__name__}: {error})") from error
 
 

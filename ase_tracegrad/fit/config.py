@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from ..damage import DAMAGE
 from ..nn.config import ConfigError, NetworkConfig, config_from_dict
 
 
@@ -225,7 +226,7 @@ def _read_yaml(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"no configuration file at {path}{named}")
     try:
         data = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *DAMAGE) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of settings, found {type(data).__name__}")

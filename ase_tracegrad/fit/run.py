@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 
 from ..io.sample import FormatError, Sample
 from ..io.store import StoreReader
+from ..lock import lock_output
 from ..nn.backbones import build_network
 from ..nn.config import HarmoSEConfig, config_to_dict
 from ..nn.network import count_parameters
@@ -59,11 +61,12 @@ def _train(config: TrainingConfig, processes: Processes, *, resume: bool) -> Pat
     with StoreReader(config.data) as store:
         basis = store.basis
     prepare_folder(Path(config.out), resume=resume)
-    trainer = Trainer(config, basis, sorted(basis.atoms), processes)
-    if resume:
-        trainer.resume()
-    trainer.run()
-    return export_model(trainer) if processes.leads else None
+    with lock_output(config.out) if processes.leads else nullcontext():
+        trainer = Trainer(config, basis, sorted(basis.atoms), processes)
+        if resume:
+            trainer.resume()
+        trainer.run()
+        return export_model(trainer) if processes.leads else None
 
 
 def split_stages(config: TrainingConfig) -> tuple[TrainingConfig | None, TrainingConfig]:

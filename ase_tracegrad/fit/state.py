@@ -1,14 +1,16 @@
 """state.pt: everything a run needs to go on bit-exactly, written atomically and refused where it does not fit."""
 
+import io
 import json
 import os
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..nn.config import config_from_dict, config_to_dict
+from ..nn.torch_files import TORCH_DAMAGE
 from ..replace_file import replace_file
 from .config import TrainingConfig
 
@@ -44,8 +46,10 @@ def _find_state(out: Path) -> Path:
 
 def write_state(out: Path, state: dict[str, Any], config: TrainingConfig, labels: str):
     """Write state.pt; labels: hash of what is learned (see dataset.labels_hash)."""
+    content = io.BytesIO()  # torch fails on a full disk in ways that cannot be told apart
+    torch.save(state | {"labels": labels, "config": json.dumps(config_to_dict(config))}, content)
     with replace_file(out / STATE_FILE) as part:
-        torch.save(state | {"labels": labels, "config": json.dumps(config_to_dict(config))}, part)
+        part.write_bytes(content.getbuffer())
 
 
 def read_state(out: Path, config: TrainingConfig, labels: str) -> dict[str, Any]:
@@ -55,17 +59,22 @@ def read_state(out: Path, config: TrainingConfig, labels: str) -> dict[str, Any]
     """
     path = _find_state(out)
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        # A state of an older version does not name settings that came later; it was trained with their defaults.
+        before = _flatten(config_to_dict(config_from_dict(TrainingConfig, json.loads(state["config"]))))
+        same_labels = state["labels"] == labels
+    except (*TORCH_DAMAGE, zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged, start the run anew: {error}") from error
-    # A state of an older version does not name settings that came later; it was trained with their defaults.
-    before = _flatten(config_to_dict(config_from_dict(TrainingConfig, json.loads(state["config"]))))
     now = _flatten(config_to_dict(config))
     changed = [key for key in sorted(now) if key not in MAY_CHANGE and before[key] != now[key]]
     if changed:
         listed = "; ".join(f"{key} = {before[key]!r} (now {now[key]!r})" for key in changed)
         raise ValueError(f"{path} was written with other settings: {listed}. Use the same configuration, or another 'out'")
-    if state["labels"] != labels:
+    if not same_labels:
         raise ValueError(f"{path} was trained on other labels than {config.data} holds now: start anew in another 'out'")
     return state
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..basis import AtomicBasis, Shell, TabulatedRadial
+from ..damage import DAMAGE
 from ..symbols import number_of
 from ..units import BOHR
 from .sample import FormatError
@@ -34,7 +35,7 @@ def read_orb(path) -> AtomicBasis:
         radii = step * np.arange(n_points) * BOHR
         shells = tuple(Shell(l, TabulatedRadial(l, radii, tables[l, zeta] / BOHR**1.5)) for l, zeta in sorted(tables))
         return AtomicBasis(number, tuple(shell.l for shell in shells), shells)
-    except (ValueError, IndexError) as error:
+    except DAMAGE as error:
         raise FormatError(f"{path}: not a readable .orb file of ABACUS: {error}") from error
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..blocks import BlockMatrix
+from ..damage import DAMAGE
 from ..structure import Structure
 from .sample import FormatError
 
@@ -19,7 +20,7 @@ def check_matrix(path: Path, build: Callable[[], BlockMatrix]) -> BlockMatrix:
     """The matrix, if it can be built, is finite and Hermitian; FormatError with the reason otherwise."""
     try:
         matrix = build()
-    except (ValueError, OverflowError) as error:
+    except DAMAGE as error:
         raise FormatError(f"{path}: {error}") from error
     if not len(matrix):
         raise FormatError(f"{path} holds no blocks")

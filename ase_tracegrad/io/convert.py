@@ -14,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..blocks import BlockKey, BlockMatrix
+from ..lock import lock_output
 from ..replace_file import replace_folder, replace_text
 from .deeph import write_deeph, write_deeph_legacy
 from .folders import FolderReader, find_reader, open_samples
@@ -56,13 +57,13 @@ def convert(
     rounded and halved (see store.py). splits: for training, see splits.make_splits, or a published one of QH9
     (qh9_splits.RULES); structures in none are left out, with '' they keep what they have. Structures that cannot be read are
     FormatError at the end, when all others are done, or left out with ``skip_broken``. ValueError for places that cannot be
-    written to, or splits that do not fit.
+    written to, or splits that do not fit; OutputInUseError if another process is at work on ``out``.
     """
     source, out = Path(source), Path(out)
     if splits and form != PACKED:
         raise ValueError(f"splits are for packed files; the format {form} has no place for them")
     _check_places(source, out, form)
-    with open_samples(source) as samples:
+    with lock_output(out), open_samples(source) as samples:
         write, target = _choose_writer(out, form, source, exact)
         split_of = _deal(splits, samples, source)
         places = {name: target(name) for name in sorted(split_of)}
@@ -84,14 +85,14 @@ def convert(
                 result.broken[name] = str(error)
             else:
                 result.written.append(name)
-    if result.broken and not skip_broken:
-        name, reason = next(iter(result.broken.items()))
-        raise FormatError(
-            f"{len(result.broken)} of {len(places)} structures cannot be converted, first {name}: {reason}; "
-            "the others are kept: repair these and run again, or leave them out (--skip-broken)"
-        )
-    if form == PACKED:
-        _merge([place for name, place in places.items() if name not in result.broken], out, {"source": source.name}, exact)
+        if result.broken and not skip_broken:
+            name, reason = next(iter(result.broken.items()))
+            raise FormatError(
+                f"{len(result.broken)} of {len(places)} structures cannot be converted, first {name}: {reason}; "
+                "the others are kept: repair these and run again, or leave them out (--skip-broken)"
+            )
+        if form == PACKED:
+            _merge([place for name, place in places.items() if name not in result.broken], out, {"source": source.name}, exact)
     return result
 
 

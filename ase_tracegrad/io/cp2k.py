@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..basis import AtomicBasis, GaussianRadial, Shell
+from ..damage import DAMAGE
 from ..units import BOHR, HARTREE
 from .sample import FormatError
 
@@ -18,7 +19,7 @@ def read_atomic_basis(path, symbol: str, name: str) -> AtomicBasis:
     """
     from ase.data import atomic_numbers
 
-    lines = [line.split("#")[0].split() for line in Path(path).read_text().splitlines()]
+    lines = [line.split("#")[0].split() for line in Path(path).read_text(errors="replace").splitlines()]
     lines = [line for line in lines if line]
     start = next((i for i, line in enumerate(lines) if line[0] == symbol and name in line[1:]), None)
     if start is None:
@@ -36,13 +37,13 @@ def read_atomic_basis(path, symbol: str, name: str) -> AtomicBasis:
                     exponents = table[:, 0] / BOHR**2
                     shells.append(Shell(l, GaussianRadial(l, exponents, table[:, column] * exponents ** ((2 * l + 3) / 4))))
                     column += 1
-    except (ValueError, IndexError) as error:
+        shells.sort(key=lambda shell: shell.l)
+        valence = re.search(r"-q(\d+)$", name)
+        return AtomicBasis(
+            atomic_numbers[symbol], tuple(s.l for s in shells), tuple(shells), float(valence.group(1)) if valence else None
+        )
+    except DAMAGE as error:
         raise FormatError(f"{path}: the entry {symbol} {name} is damaged: {error}") from error
-    shells.sort(key=lambda shell: shell.l)
-    valence = re.search(r"-q(\d+)$", name)
-    return AtomicBasis(
-        atomic_numbers[symbol], tuple(s.l for s in shells), tuple(shells), float(valence.group(1)) if valence else None
-    )
 
 
 def read_real_space_matrix(directory, output: str, tag: str, n_orbitals: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,30 +57,54 @@ def read_real_space_matrix(directory, output: str, tag: str, n_orbitals: int) ->
     if header is None:
         raise FormatError(f"{directory}: CP2K's output lists no real-space {tag} matrix")
     count = int(re.search(r"\|\s+(\d+) periodic", lines[header]).group(1))  # type: ignore[union-attr]
-    table = np.array([[int(x) for x in line.split()] for line in lines[header + 2 : header + 2 + count]])
+    try:
+        table = np.array([[int(x) for x in line.split()] for line in lines[header + 2 : header + 2 + count]])
+        if table.shape != (count, 4):
+            raise ValueError(f"{count} rows of a number and three cell indices are announced, found {table.shape}")
+    except DAMAGE as error:
+        raise FormatError(f"{directory}: the list of cells of the {tag} matrix in CP2K's output is damaged: {error}") from error
     matrices = np.zeros((count, n_orbitals, n_orbitals))
     for matrix, number in zip(matrices, table[:, 0], strict=True):
         path = next(Path(directory).glob(f"*-{tag}_SPIN_1_R_{number}-1_0.csr"), None)
         if path is None:
             raise FormatError(f"{directory}: the {tag} matrix of image {number} was not written")
         if path.stat().st_size:
-            entries = np.loadtxt(path, ndmin=2)
-            matrix[entries[:, 0].astype(int) - 1, entries[:, 1].astype(int) - 1] = entries[:, 2]
+            rows, columns, values = _read_entries(path, n_orbitals)
+            matrix[rows, columns] = values
     return table[:, 1:], matrices
+
+
+def _read_entries(path: Path, n_orbitals: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns, from 0, and elements of a sparse matrix in text."""
+    try:
+        table = np.loadtxt(path, ndmin=2, encoding="latin-1")
+        if table.shape[1] != 3 or not np.isfinite(table).all():
+            raise ValueError(f"found a table of shape {table.shape} or numbers that are not finite")
+        places = table[:, :2].astype(int) - 1
+        if (places + 1 != table[:, :2]).any() or places.min(initial=0) < 0 or places.max(initial=0) >= n_orbitals:
+            raise ValueError(f"rows and columns must be whole numbers from 1 to {n_orbitals}")
+    except DAMAGE as error:
+        raise FormatError(f"{path}: expected lines of row, column and element: {error}") from error
+    return places[:, 0], places[:, 1], table[:, 2]
 
 
 def read_bands(path) -> tuple[np.ndarray, np.ndarray]:
     """CP2K's band-structure file: kpts (K, 3) fractional and energies (K, n) eV, in the code's own Hartree."""
     kpts: list[list[float]] = []
     energies: list[list[float]] = []
-    for line in Path(path).read_text().splitlines():
-        if "Point" in line and "Spin" in line:
-            kpts.append([float(x) for x in line.split(":")[1].split()[:3]])
-            energies.append([])
-        elif line.strip() and not line.startswith("#"):
-            energies[-1].append(float(line.split()[1]))
-    if not kpts or len({len(e) for e in energies}) != 1:
+    try:
+        for line in Path(path).read_text(errors="replace").splitlines():
+            if "Point" in line and "Spin" in line:
+                kpts.append([float(x) for x in line.split(":")[1].split()[:3]])
+                energies.append([])
+            elif line.strip() and not line.startswith("#"):
+                energies[-1].append(float(line.split()[1]))
+    except DAMAGE as error:
+        raise FormatError(f"{path}: expected k-points, each followed by its bands: {error}") from error
+    if not kpts or len({len(e) for e in energies}) != 1 or {len(k) for k in kpts} != {3}:
         raise FormatError(f"{path}: expected the same number of bands at every k-point")
+    if not (np.isfinite(kpts).all() and np.isfinite(energies).all()):
+        raise FormatError(f"{path}: some k-points or energies are not finite")
     return np.array(kpts), np.array(energies) * (HARTREE / CP2K_HARTREE)
 
 

@@ -9,8 +9,6 @@ periodicity: every direction is read as periodic.
 
 import json
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,12 @@ import numpy as np
 from ..basis import OrbitalLayout
 from ..blocks import BlockKey, BlockMatrix, SpinKind
 from ..conventions import OPENMX
-from ..replace_file import replace_file, replace_text
+from ..damage import DAMAGE
+from ..replace_file import replace_file, replace_text, require_space
 from ..structure import Structure
 from .consistency import check_lattice, check_matrix, check_pairs, make_real, unit_overlap
 from .deeph_summary import read_legacy_summary, read_new_summary
+from .hdf5 import open_hdf5, read_array
 from .poscar import write_poscar
 from .sample import FormatError, Sample
 
@@ -93,7 +93,8 @@ def write_deeph_legacy(folder, sample: Sample):
     for key, name in LEGACY_FILES.items():
         matrix: BlockMatrix = getattr(sample, key)
         orders = _orders(layout, matrix.n_spin, OPENMX.from_ours)
-        with _create(folder / name) as file:
+        require_space(folder / name, matrix.values.nbytes + 1000 * len(matrix))  # each block has a head
+        with replace_file(folder / name) as part, h5py.File(part, "w") as file:
             for (i, j, r), block in matrix.items():
                 file[json.dumps([*r, i + 1, j + 1])] = block[np.ix_(orders[i], orders[j])]
 
@@ -122,7 +123,8 @@ def write_deeph(folder, sample: Sample):
     replace_text(folder / "info.json", json.dumps(facts))
     for key, name in NEW_FILES.items():
         matrix: BlockMatrix = getattr(sample, key)
-        with _create(folder / name) as file:
+        require_space(folder / name, matrix.values.nbytes + 100 * len(matrix))
+        with replace_file(folder / name) as part, h5py.File(part, "w") as file:
             file["atom_pairs"] = np.hstack([matrix.shifts, place[matrix.pairs]]).astype(np.int64)
             file["chunk_boundaries"] = matrix.offsets.astype(np.int64)
             file["chunk_shapes"] = matrix.shapes.astype(np.int64)
@@ -144,13 +146,11 @@ def _read_legacy_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> Blo
     orders = _orders(layout, 2 if spinful else 1, OPENMX.to_ours)
     what = "orbital_types.dat, " + ("overlaps have no spin" if path.name == LEGACY_FILES["overlap"] else f"isspinful = {spinful}")
     blocks: dict[BlockKey, np.ndarray] = {}
-    with _open(path) as file:
+    with open_hdf5(path) as file:
         for key in file:
             r, i, j = _parse_key(path, key, layout.n_atoms)
             rows, columns = orders[i], orders[j]
-            if not isinstance(file[key], h5py.Dataset):
-                raise FormatError(f"{path}: {key} must be a dataset, found a group")
-            block = file[key][()]
+            block = read_array(file, key, "iufc")
             if np.shape(block) != (len(rows), len(columns)):
                 raise FormatError(
                     f"{path}: block {key} must have shape {(len(rows), len(columns))} ({what}), found {np.shape(block)}"
@@ -165,7 +165,7 @@ def _parse_key(path: Path, key: str, n_atoms: int) -> tuple[tuple[int, int, int]
     """R and the atoms, counted from 0, of a key "[R1, R2, R3, i, j]"."""
     try:
         r1, r2, r3, i, j = (operator.index(x) for x in json.loads(key))
-    except (ValueError, TypeError) as error:
+    except DAMAGE as error:
         raise FormatError(f'{path}: expected keys "[R1, R2, R3, i, j]" of whole numbers, found {key!r}') from error
     if not (1 <= i <= n_atoms and 1 <= j <= n_atoms):
         raise FormatError(f"{path}: key {key} names an atom that is not there; atoms are counted from 1 to {n_atoms}")
@@ -173,14 +173,11 @@ def _parse_key(path: Path, key: str, n_atoms: int) -> tuple[tuple[int, int, int]
 
 
 def _read_new_matrix(path: Path, layout: OrbitalLayout, spinful: bool) -> BlockMatrix:
-    with _open(path) as file:
+    with open_hdf5(path) as file:
         missing = set(NEW_DATASETS) - set(file)
         if missing:
             raise FormatError(f"{path}: the dataset(s) {sorted(missing)} are missing")
-        groups = [key for key in NEW_DATASETS if not isinstance(file[key], h5py.Dataset)]
-        if groups:
-            raise FormatError(f"{path}: {groups} must be datasets, found groups")
-        pairs, boundaries, shapes, entries = (file[key][()] for key in NEW_DATASETS)
+        pairs, boundaries, shapes, entries = (read_array(file, key, "iufc") for key in NEW_DATASETS)
     if np.ndim(pairs) != 2 or pairs.shape[1] != 5 or pairs.dtype.kind not in "iu":
         raise FormatError(
             f"{path}: atom_pairs must be rows R1 R2 R3 i j of whole numbers, found {pairs.dtype} of shape {np.shape(pairs)}"
@@ -202,25 +199,8 @@ def _read_numbers(folder: Path, facts: dict[str, Any], fermi_level: str) -> dict
     try:
         names = ((fermi_level, "fermi_level"), ("occupation", "n_electrons"))
         found = {name: float(facts[key]) for key, name in names if facts.get(key) is not None}
-    except (TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise FormatError(f"{folder / 'info.json'}: {fermi_level} and occupation must be numbers: {error}") from error
     if not np.isfinite(list(found.values())).all():
         raise FormatError(f"{folder / 'info.json'}: {fermi_level} and occupation must be finite, or null; found {found}")
     return found
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    if not path.is_file():
-        raise FormatError(f"{path} is missing; the folder holds {sorted(p.name for p in path.parent.glob('*'))}")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, KeyError, RuntimeError) as error:  # KeyError and RuntimeError: damage that shows behind the header
-        raise FormatError(f"{path} is not a readable HDF5 file (truncated or damaged): {error}") from error
-
-
-@contextmanager
-def _create(path: Path) -> Iterator[h5py.File]:
-    with replace_file(path) as part, h5py.File(part, "w") as file:
-        yield file

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..basis import LAST_ELEMENT, AtomicBasis, Basis
+from ..damage import DAMAGE
 from ..structure import Structure, StructureError
 from ..symbols import number_of
 from .poscar import read_poscar
@@ -54,7 +55,7 @@ def read_legacy_summary(folder: Path) -> FolderSummary:
     for number, row in zip(numbers.tolist(), rows, strict=True):
         try:
             atom = _parse_shells(number, row)
-        except ValueError as error:
+        except DAMAGE as error:
             raise FormatError(f"{path}: expected the l of each shell, one atom a line: {error}") from error
         if atoms.setdefault(number, atom) != atom:
             raise FormatError(f"{path}: element {number} has two sets of shells, which is not supported")
@@ -68,7 +69,7 @@ def read_new_summary(folder: Path) -> FolderSummary:
     try:
         atoms = {number_of(symbol): _parse_shells(number_of(symbol), row) for symbol, row in facts["elements_orbital_map"].items()}
         layout = Basis(atoms).layout(structure.numbers)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         raise FormatError(f"{path}: elements_orbital_map does not fit POSCAR: {error}") from error
     for key, found in (("atoms_quantity", layout.n_atoms), ("orbits_quantity", layout.total)):
         if facts.get(key, found) != found:
@@ -96,7 +97,7 @@ def _read_info(folder: Path, required: tuple[str, ...]) -> dict[str, Any]:
     text = _read_text(path)
     try:
         facts = json.loads(text)
-    except ValueError as error:
+    except DAMAGE as error:
         raise FormatError(f"{path} is not readable: {error}") from error
     if not isinstance(facts, dict):
         raise FormatError(f"{path}: expected a JSON object, found {type(facts).__name__}")

@@ -17,11 +17,13 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from ..basis import AtomicBasis, Shell, TabulatedRadial
+from ..damage import DAMAGE
 from .basis_files import LETTERS, parse_shells
 from .sample import FormatError
 
 OPENMX_BOHR = 0.529177249  # Angstrom
 STEP = 0.01  # Bohr, of the table that keeps the interpolated function
+LARGEST_CUTOFF = 100.0  # Bohr; the database's longest is 15
 TAIL = 0.5  # Bohr, how far beyond the cut-off OpenMX integrates
 
 
@@ -44,13 +46,14 @@ def read_pao(path, shells: str | None = None) -> AtomicBasis:
                 raise ValueError(f"{momenta.count(l)} {LETTERS[l]} orbitals are asked for, the file holds {values.shape[1]}")
             found += [Shell(l, _tabulate(l, radii, column, cutoff)) for column in values.T[: momenta.count(l)]]
         return AtomicBasis(number, tuple(shell.l for shell in found), tuple(found), valence)
-    except ValueError as error:
+    except DAMAGE as error:
         raise FormatError(f"{path}: {error}") from error
 
 
 def _tabulate(l: int, radii: np.ndarray, values: np.ndarray, cutoff: float) -> TabulatedRadial:
-    if not 0 < cutoff <= radii[-1]:
-        raise ValueError(f"radial.cutoff.pao is {cutoff} Bohr, the grid of the {LETTERS[l]} orbitals ends at {radii[-1]:.3f}")
+    end = min(radii[-1], LARGEST_CUTOFF)
+    if not 0 < cutoff <= end:
+        raise ValueError(f"radial.cutoff.pao is {cutoff} Bohr, the grid of the {LETTERS[l]} orbitals ends at {end:.3f}")
     grid = np.arange(0.0, cutoff + TAIL, STEP)
     table = interpolate(radii, values, grid) / OPENMX_BOHR**1.5
     return TabulatedRadial(l, grid * OPENMX_BOHR, table, normalise=False, cutoff=cutoff * OPENMX_BOHR)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..damage import DAMAGE
 from ..replace_file import replace_text
-from ..structure import Structure, StructureError
+from ..structure import Structure
 from .sample import FormatError
 
 
@@ -25,13 +26,15 @@ def read_poscar(path) -> Structure:
         counts = [int(x) for x in lines[6]]
         if min(counts) < 1:
             raise ValueError(f"found {counts} as the numbers of atoms")
+        if sum(counts) > len(lines):
+            raise ValueError(f"{sum(counts)} atoms are announced, the file has {len(lines)} lines")
         numbers = [atomic_numbers[s] for s, count in zip(lines[5], counts, strict=True) for _ in range(count)]
         start = 8 if lines[7][0][0] in "sS" else 7  # 'Selective dynamics' is one more line
         cartesian = lines[start][0][0] in "cCkK"
         rows = np.array([[float(x) for x in line[:3]] for line in lines[start + 1 : start + 1 + len(numbers)]])
         positions = rows * scale if cartesian else rows @ (cell * scale)
         return Structure(np.array(numbers), positions, cell * scale, np.ones(3, dtype=bool))
-    except (IndexError, KeyError, ValueError, StructureError) as error:
+    except DAMAGE as error:
         raise FormatError(
             f"{path}: not a POSCAR of version 5 (comment, scale, cell, symbols, counts, positions): {error}"
         ) from error

@@ -27,6 +27,7 @@ from .qh9_splits import assign_published_split
 from .sample import FormatError, Sample
 
 LARGEST_ASYMMETRY = 1e-6  # Hartree; PySCF's Fock matrices are symmetric to 1e-13
+LARGEST_MOLECULE = 10**4  # atoms; QH9's have up to 29
 RPA_VERSION = "QH9Dynamic_100k"
 RPA_FUNCTIONAL = "b3lypg"
 
@@ -49,7 +50,7 @@ def parse_record(place: str, form: str, row: dict) -> QH9Record:
     """
     known = def2_svp_basis()
     n = row["N"]
-    if not isinstance(n, int) or n < 1:
+    if not isinstance(n, int) or not 1 <= n <= LARGEST_MOLECULE:
         raise FormatError(f"{place}: N must be the number of atoms, found {n!r}")
     numbers = _decode(place, "Z", row["Z"], np.int32, (n,)).astype(int)
     unknown = sorted(set(numbers.tolist()) - known.atoms.keys())
@@ -67,10 +68,21 @@ def parse_record(place: str, form: str, row: dict) -> QH9Record:
         raise FormatError(
             f"{place}: Ham differs from its transpose by {asymmetry:.1e} Hartree, expected at most {LARGEST_ASYMMETRY}"
         )
-    number = row["id"]
-    facts = {"id": int(np.frombuffer(number, np.int64)[0]) if isinstance(number, bytes) else int(number)}
+    facts = {"id": _parse_id(place, row["id"])}
     facts |= {key: row[key] for key in ("geo_id", "ekin", "epot", "etot", "time", "converged") if key in row}
+    strange = [key for key, value in facts.items() if not isinstance(value, int | float | None)]
+    if strange:
+        raise FormatError(f"{place}: {', '.join(strange)} must be numbers, found {type(facts[strange[0]]).__name__}")
     return QH9Record(numbers, positions, fock, facts)
+
+
+def _parse_id(place: str, number) -> int:
+    """The id of a molecule: a whole number, or a blob of one int64."""
+    if isinstance(number, bytes):
+        return int(_decode(place, "id", number, np.int64, (1,))[0])
+    if not isinstance(number, int):
+        raise FormatError(f"{place}: id must be a whole number, found {number!r}")
+    return number
 
 
 def _decode(place: str, name: str, blob, dtype, shape: tuple[int, ...]) -> np.ndarray:

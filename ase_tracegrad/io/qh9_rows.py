@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ..damage import DAMAGE
+from .lmdb_pages import LmdbPages
 from .sample import FormatError
 
 COLUMNS = {
@@ -51,7 +53,7 @@ class SqliteRows:
     def _query(self, command: str, values=()) -> list[tuple]:
         try:
             return self._connection.execute(command, values).fetchall()
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             raise FormatError(f"{self.path} is not a readable SQLite database (truncated or damaged): {error}") from error
 
     def sizes(self) -> np.ndarray:
@@ -77,44 +79,26 @@ class LmdbRows:
     """rows[k] -> {column: value} of an LMDB folder; form: stable or dynamic, as its first row says."""
 
     def __init__(self, path: Path):
-        try:
-            import lmdb
-        except ImportError as error:
-            raise FormatError(f"reading {path} needs the package lmdb: pip install 'ase_tracegrad[molecules]'") from error
         self.path = path
+        self._pages = LmdbPages(path / "data.mdb")
         try:
-            self._environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False)
-        except lmdb.Error as error:
-            raise FormatError(f"{path} is not a readable LMDB folder (truncated or damaged): {error}") from error
-        try:
-            self._check_length()
-            with self._environment.begin() as transaction:
-                self._keys = list(transaction.cursor().iternext(values=False))
-            if not self._keys:
+            if not len(self._pages):
                 raise FormatError(f"{path} holds no molecule")
             self.form = "dynamic" if "geo_id" in self[0] else "stable"
         except BaseException:
             self.close()
             raise
 
-    def _check_length(self):
-        """A page behind the end of the file would kill the process when it is touched."""
-        pages = self._environment.info()["last_pgno"] + 1
-        expected, found = pages * self._environment.stat()["psize"], (self.path / "data.mdb").stat().st_size
-        if found < expected:
-            raise FormatError(f"{self.path}: data.mdb is truncated: expected {expected} bytes, found {found}")
-
     def sizes(self) -> np.ndarray:
         """(rows,) atoms of each molecule; reads the whole file."""
         return np.array([self[row]["N"] for row in range(len(self))])
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._pages)
 
     def __getitem__(self, row: int) -> dict:
-        with self._environment.begin() as transaction:
-            value = transaction.get(self._keys[row]) or b""
-        found = {LMDB_KEYS.get(key, key): content for key, content in read_plain_pickle(f"{self.path}: row {row}", value).items()}
+        value = read_plain_pickle(f"{self.path}: row {row}", self._pages[row])
+        found = {LMDB_KEYS.get(key, key): content for key, content in value.items()}
         missing = {"id", "N", "Z", "pos", "Ham"} - found.keys()
         if missing:
             raise FormatError(f"{self.path}: row {row} lacks {sorted(missing)}; it holds {sorted(found)}")
@@ -122,11 +106,11 @@ class LmdbRows:
 
     def close(self):
         """Close the files."""
-        self._environment.close()
+        self._pages.close()
 
 
 def open_rows(path: Path) -> SqliteRows | LmdbRows:
-    """The rows of a SQLite file or of an LMDB folder. FileNotFoundError, FormatError, ImportError."""
+    """The rows of a SQLite file or of an LMDB folder. FileNotFoundError, FormatError."""
     if path.is_dir():
         if not (path / "data.mdb").is_file():
             raise FormatError(f"{path}: expected a SQLite file, or an LMDB folder with data.mdb, found {_listing(path)}")
@@ -182,7 +166,7 @@ def read_plain_pickle(place: str, data: bytes) -> dict:
                 return result
             elif name not in SILENT:
                 raise ValueError(f"it contains {name}, which a dictionary of numbers and bytes does not need")
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except DAMAGE as error:
         raise FormatError(
             f"{place}: expected a pickled dictionary of numbers and bytes as QH9's code writes it; it was not loaded: {error}"
         ) from error

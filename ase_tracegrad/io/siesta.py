@@ -11,6 +11,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from ..basis import AtomicBasis, Shell, TabulatedRadial
+from ..damage import DAMAGE
 from ..units import BOHR
 from .sample import FormatError
 
@@ -25,7 +26,7 @@ def read_ion(path) -> AtomicBasis:
         number, valence, orbitals = _parse_xml(text) if text.lstrip().startswith("<ion") else _parse_text(text)
         shells = tuple(Shell(l, _tabulate(l, table)) for l, table in orbitals)
         return AtomicBasis(number, tuple(shell.l for shell in shells), shells, valence)
-    except (ValueError, IndexError, KeyError, AttributeError, ElementTree.ParseError) as error:
+    except (*DAMAGE, ElementTree.ParseError) as error:
         raise FormatError(f"{path}: not a readable .ion or .ion.xml file of SIESTA: {type(error).__name__}: {error}") from error
 
 
@@ -37,6 +38,8 @@ def _tabulate(l: int, table: np.ndarray) -> TabulatedRadial:
 
 
 def _parse_xml(text: str) -> tuple[int, float, list[tuple[int, np.ndarray]]]:
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can multiply to any size
+        raise ValueError("a document type, which SIESTA does not write")
     root = ElementTree.fromstring(text)
     orbitals = []
     for orbital in root.find("paos").findall("orbital"):  # type: ignore[union-attr]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..damage import DAMAGE
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -44,7 +46,7 @@ def read_splits(path: Path, names: Sequence[str]) -> dict[str, str]:
         listed = json.loads(path.read_text())
         splits = {name: split for split, group in listed.items() for name in group if not isinstance(group, str)}
         count = sum(map(len, listed.values()))
-    except (ValueError, AttributeError, TypeError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path}: expected JSON such as {example}: {error}") from error
     unknown = sorted(set(splits) - set(names))
     if unknown:

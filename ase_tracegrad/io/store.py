@@ -19,8 +19,10 @@ import numpy as np
 from ..basis import Basis
 from ..basis_json import basis_from_json, basis_to_json
 from ..blocks import BlockMatrix
-from ..replace_file import replace_file
+from ..damage import DAMAGE
+from ..replace_file import replace_file, require_space
 from ..structure import Structure
+from .hdf5 import HDF5_DAMAGE, read_array
 from .sample import FormatError, ReferenceBands, Sample
 
 FORMAT = "ase_tracegrad-store"
@@ -54,9 +56,11 @@ class StoreWriter:
         return self
 
     def add(self, name: str, sample: Sample):
-        """Append one sample under a name that is not taken yet. Raises NotHermitianError, ValueError."""
+        """Append one sample under a name that is not taken yet. Raises NotHermitianError, ValueError, OSError on a full disk."""
         if not name or "/" in name:
             raise ValueError(f"a sample's name must be a text without '/', found {name!r}: HDF5 would make groups of it")
+        matrices = (sample.hamiltonian, sample.overlap, sample.reference)
+        require_space(self.path, sum(matrix.values.nbytes + 20 * len(matrix) for matrix in matrices if matrix is not None))
         self._extend_basis(name, basis_to_json(sample.basis))
         group = self._file.create_group(f"samples/{name}")
         for key in ("numbers", "positions", "cell", "pbc"):
@@ -77,6 +81,7 @@ class StoreWriter:
 
     def append(self, store: "StoreReader"):
         """Copy all samples of another packed file, as they are stored there."""
+        require_space(self.path, store.path.stat().st_size)
         for name in store.names:
             self._extend_basis(name, basis_to_json(store.basis))
             store.copy_sample(name, self._file)
@@ -115,22 +120,28 @@ class StoreReader:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise FormatError(f"{self.path} is not a readable HDF5 file (truncated or damaged): {error}") from error
-        found = (self._file.attrs.get("format"), self._file.attrs.get("version"))
-        if found != (FORMAT, VERSION):
-            self._file.close()
-            raise FormatError(f"{self.path}: expected a packed data file {FORMAT} version {VERSION}, found {found}")
         try:
+            found = (self._file.attrs.get("format"), self._file.attrs.get("version"))
+            if list(found) != [FORMAT, VERSION]:
+                raise FormatError(f"{self.path}: expected a packed data file {FORMAT} version {VERSION}, found {found}")
             self.info = json.loads(self._file.attrs["info"])
             # A file without samples has no basis yet.
             self.basis = basis_from_json(json.loads(self._file.attrs["basis"])) if self.names else Basis({})
-        except (KeyError, ValueError) as error:
+        except BaseException as error:
             self._file.close()
-            raise FormatError(f"{self.path}: the header is damaged or incomplete: {error}") from error
+            if isinstance(error, (*DAMAGE, *HDF5_DAMAGE)) and not isinstance(error, FormatError):
+                raise FormatError(f"{self.path}: the header is damaged or incomplete: {error}") from error
+            raise
 
     @property
     def names(self) -> list[str]:
         """Names of the samples, sorted."""
-        return sorted(self._file["samples"]) if "samples" in self._file else []
+        if "samples" not in self._file:
+            return []
+        samples = self._file["samples"]
+        if not isinstance(samples, h5py.Group):
+            raise FormatError(f"{self.path}: 'samples' must be a group, found {type(samples).__name__}")
+        return sorted(samples)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -141,16 +152,18 @@ class StoreReader:
         except KeyError:
             raise KeyError(f"{self.path} holds no sample {name!r}; it holds {self.names[:5]} ...") from None
         try:
-            structure = Structure(*(group[key][()] for key in ("numbers", "positions", "cell", "pbc")))
+            kinds = {"numbers": "iu", "positions": "f", "cell": "f", "pbc": "b"}
+            structure = Structure(*(read_array(group, key, kind) for key, kind in kinds.items()))
             layout = self.basis.layout(structure.numbers)
             hamiltonian, overlap = (_read_matrix(group[key], layout) for key in ("hamiltonian", "overlap"))
             bands = None
             if "bands" in group:
                 stored = group["bands"]
-                bands = ReferenceBands(stored["kpts"][()], stored["energies"][()], float(stored.attrs["fermi_level"]))
+                fermi_level = float(stored.attrs["fermi_level"])
+                bands = ReferenceBands(read_array(stored, "kpts", "f"), read_array(stored, "energies", "f"), fermi_level)
             reference = _read_matrix(group["reference"], layout) if "reference" in group else None
-            return Sample(structure, self.basis, hamiltonian, overlap, json.loads(group.attrs["info"]), bands, reference)
-        except (KeyError, OSError, ValueError) as error:
+            return Sample(structure, self.basis, hamiltonian, overlap, self.facts(name), bands, reference)
+        except (*DAMAGE, *HDF5_DAMAGE) as error:
             raise FormatError(f"{self.path}: sample {name!r} is damaged or incomplete: {error}") from error
 
     def copy_sample(self, name: str, target: h5py.File):
@@ -163,7 +176,13 @@ class StoreReader:
 
     def facts(self, name: str) -> dict:
         """The info of a sample, without reading its matrices."""
-        return json.loads(self._file["samples"][name].attrs["info"])
+        try:
+            facts = json.loads(self._file["samples"][name].attrs["info"])
+        except (*DAMAGE, *HDF5_DAMAGE) as error:
+            raise FormatError(f"{self.path}: the facts of sample {name!r} are damaged or missing: {error}") from error
+        if not isinstance(facts, dict):
+            raise FormatError(f"{self.path}: the facts of sample {name!r} must be a JSON object, found {type(facts).__name__}")
+        return facts
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[name] for name in self.names)
@@ -217,7 +236,10 @@ def _write_blocks(group: h5py.Group, matrix: BlockMatrix, blocks: str):
 
 
 def _read_matrix(group: h5py.Group, layout) -> BlockMatrix:
-    stored = BlockMatrix(layout, group["pairs"][()], group["shifts"][()], group["values"][()], group.attrs["spin"])
+    pairs, shifts, values = (read_array(group, key, kinds) for key, kinds in (("pairs", "iu"), ("shifts", "iu"), ("values", "fc")))
+    if not np.isfinite(values).all():
+        raise ValueError(f"{group.name}: {np.count_nonzero(~np.isfinite(values))} matrix elements are not finite")
+    stored = BlockMatrix(layout, pairs, shifts, values, group.attrs["spin"])
     if group.attrs.get("blocks", "half") == "all":
         return stored
     blocks = dict(stored.items())

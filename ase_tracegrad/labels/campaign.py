@@ -6,12 +6,13 @@ Each finished structure is one packed file in the output folder; a second run do
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 
 from ..io.sample import FormatError, Sample
 from ..io.store import NotHermitianError, StoreWriter
+from ..lock import lock_output
 from ..replace_file import replace_text
 from ..structure import StructureError
 from .errors import LabelError
@@ -41,17 +43,23 @@ def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -
 
     Rows: name, ok, error (or None), seconds. A failure is also written as NAME.failed.json; it is
     tried again on the next run. Ctrl-C keeps what is finished. Any other error stops the campaign at once: nothing
-    new is started, and the structures being computed finish in the background.
+    new is started, and the structures being computed finish in the background. After kill -9 the workers end at once, with what
+    they compute. OutputInUseError if another campaign writes to ``out``.
     """
     jobs, out = list(jobs), Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    with lock_output(out):
+        return _run_missing(jobs, out, workers)
+
+
+def _run_missing(jobs: list[LabelJob], out: Path, workers: int | None) -> list[dict]:
     rows = {job.name: {"name": job.name, "ok": True, "error": None, "seconds": 0.0} for job in jobs}
     missing = [job for job in jobs if not label_path(out, job.name).exists()]
     if not missing:
         return list(rows.values())
     n_workers = min(workers or os.cpu_count() or 1, len(missing))
     log.info("%d of %d structures to do, %d at a time; the first takes a while", len(missing), len(jobs), n_workers)
-    pool = ProcessPoolExecutor(n_workers, get_context("spawn"))
+    pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _end_with_parent)
     try:
         futures = {pool.submit(_run_job, job, out): job.name for job in missing}
         with tqdm(total=len(missing), desc="labels", unit="structure", disable=None) as bar:
@@ -67,6 +75,18 @@ def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -
         raise
     pool.shutdown()
     return list(rows.values())
+
+
+def _end_with_parent():
+    """End when the process that started this worker is killed: it would finish its label beside the next run, or wait forever."""
+
+    def watch():
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _result(future: Future[dict], name: str, n_workers: int) -> dict:

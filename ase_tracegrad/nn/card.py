@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_origin
 
+from ..basis import LAST_ELEMENT
 from .config import UnknownKeyError
 
 
@@ -72,7 +73,21 @@ class ModelCard:
         unknown = [key for key in facts if key not in known]
         if unknown:
             raise UnknownKeyError(f"unknown key(s) {', '.join(map(repr, unknown))} in the card")
-        return cls(**facts)
+        card = cls(**facts)
+        card._check_types()
+        return card
+
+    def _check_types(self):
+        """TypeError for facts of another kind than announced: the card is shown and asked without looking again."""
+        for f in fields(self):
+            kind, value = get_origin(f.type) or f.type, getattr(self, f.name)
+            if not isinstance(value, (int, float) if kind is float else kind):  # type: ignore[arg-type]
+                raise TypeError(f"{f.name} of the card must be of type {f.type}, found {type(value).__name__}")
+        figures = [x for test in self.errors.values() for x in (test.values() if isinstance(test, dict) else (test,))]
+        if not all(isinstance(x, int | float) for x in (*figures, *self.equivariance.values())):
+            raise TypeError("the errors of the card must be {test set: {quantity: number}}, those of equivariance numbers")
+        if not self.elements or not all(type(z) is int and 1 <= z <= LAST_ELEMENT for z in self.elements):
+            raise TypeError(f"the elements of the card must be atomic numbers, found {self.elements[:5]}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the checkpoint header."""

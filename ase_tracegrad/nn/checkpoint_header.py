@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from .. import __version__
 from ..basis import Basis
 from ..basis_json import basis_from_json
+from ..damage import DAMAGE
 from ..models import available_models, find_model
 from .card import ModelCard
 from .config import NetworkConfig, UnknownKeyError, config_from_dict
@@ -70,7 +71,7 @@ def parse_header(path, header: dict[str, str]) -> tuple[ModelCard, Basis, Networ
         raise CheckpointError(
             f"{path} was written by a newer ase_tracegrad (version {writer}; this is {__version__}), update yours: {error}"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:  # JSON errors and ConfigError are ValueErrors
+    except DAMAGE as error:  # JSON errors and ConfigError are ValueErrors
         raise CheckpointError(f"{path}: the header is damaged: {type(error).__name__}: {error}") from error
     if conventions != CONVENTIONS:
         raise CheckpointError(f"{path} uses other conventions: expected {CONVENTIONS}, found {conventions}")

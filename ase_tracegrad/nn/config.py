@@ -1,7 +1,9 @@
 """NetworkConfig: everything that decides the architecture, read from YAML and stored in the checkpoint."""
 
 import difflib
+import math
 from dataclasses import asdict, dataclass, field, fields
+from reprlib import repr as shorten  # a few lines of YAML can stand for billions of entries
 from types import UnionType
 from typing import Any
 
@@ -222,7 +224,7 @@ class NetworkConfig:
         if not self.reach:
             return
         for symbol, length in self.reach.items():
-            if not is_symbol(symbol) or type(length) not in (int, float) or length <= 0:
+            if not is_symbol(symbol) or type(length) not in (int, float) or not 0 < length < math.inf:
                 raise ConfigError(f"reach must be {{element: positive length}}, such as {{Bi: 4.24}}, found {{{symbol}: {length}}}")
         longest, shortest = 2 * max(self.reach.values()), 2 * min(self.reach.values())
         if abs(longest - self.cutoff) > 1e-6:
@@ -237,7 +239,7 @@ class NetworkConfig:
 def config_from_dict(cls, data: dict[str, Any], where: str = ""):
     """A frozen dataclass from nested dictionaries; an unknown key or wrong type is a ConfigError that names it."""
     if not isinstance(data, dict):
-        raise ConfigError(f"{where or cls.__name__}: expected a mapping of settings, found {data!r}")
+        raise ConfigError(f"{where or cls.__name__}: expected a mapping of settings, found {shorten(data)}")
     known = {f.name: f for f in fields(cls)}
     values = {}
     for key, value in data.items():
@@ -263,13 +265,16 @@ def _convert(kind, value, name: str):
         return config_from_dict(kind, value, name)
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)  # also of a string: YAML 1.1 reads 1e-3 as one
-        except ValueError:
-            raise ConfigError(f"{name} must be a number, found {value!r}") from None
+            number = float(value)  # also of a string: YAML 1.1 reads 1e-3 as one
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isnan(number):
+            raise ConfigError(f"{name} must be a number, found {shorten(value)}")
+        return number
     if isinstance(kind, UnionType):
         if type(value) not in kind.__args__:
-            raise ConfigError(f"{name} must be of type {kind}, found {value!r}")
+            raise ConfigError(f"{name} must be of type {kind}, found {shorten(value)}")
         return value
     if type(value) is not kind:  # True is an int
-        raise ConfigError(f"{name} must be {KINDS[kind]}, found {value!r}")
+        raise ConfigError(f"{name} must be {KINDS[kind]}, found {shorten(value)}")
     return value

@@ -20,6 +20,7 @@ from e3nn.o3 import wigner_3j
 from torch import Tensor, nn
 
 from ..basis import Basis
+from ..damage import DAMAGE
 from ..symbols import symbol_of
 from .card import ModelCard
 from .checkpoint_header import CheckpointError
@@ -63,14 +64,22 @@ def load_deeph_e3(folder, basis: Basis, *, reach: Mapping[int, float] | None = N
     arguments = read_arguments(folder / "src" / "build_model.py")
     info, targets = (read_json(folder / "src" / name) for name in ("dataset_info.json", "target_blocks.json"))
     state = read_state(folder / "best_model.pkl")
-    check_supported(folder, arguments, info, basis)
-    elements = [int(z) for z in info["index_to_Z"]]
-    config = _make_config(arguments, {z: float(reach[z] if reach else basis[z].reach) for z in elements}, info["spinful"])
     try:
+        check_supported(folder, arguments, info, basis)
+        elements = [int(z) for z in info["index_to_Z"]]
+    except CheckpointError:
+        raise
+    except DAMAGE as error:
+        raise CheckpointError(f"{folder}: build_model.py or dataset_info.json is damaged: {error!r}") from error
+    reaches = {z: float(reach[z] if reach else basis[z].reach) for z in elements}
+    try:
+        config = _make_config(arguments, reaches, info["spinful"])
         with torch.random.fork_rng(devices=[]):
             network = DeepHE3Network(config, basis, elements).to(state["embedding.weight"].dtype)
         _Conversion(state, network, folder).run(arguments, info["orbital_types"], targets)
-    except (KeyError, IndexError, RuntimeError) as error:
+    except CheckpointError:
+        raise
+    except (*DAMAGE, RuntimeError) as error:
         raise CheckpointError(f"{folder}: best_model.pkl does not fit build_model.py: {error!r}") from error
     description = f"converted from DeepH-E3, {folder.name}"
     return Predictor(network, basis, ModelCard(folder.name, description, elements, basis.name, basis.code, basis.xc, config.cutoff))

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,13 @@ import torch
 from torch import Tensor
 
 from ..basis import Basis
+from ..damage import DAMAGE
 from ..symbols import symbol_of
 from .checkpoint_header import CheckpointError
 from .coupling import CommonShells
 from .irreps import Channels
 from .path_weights import irreps_of
+from .torch_files import TORCH_DAMAGE
 
 # Arguments of the original network that have one supported value.
 SUPPORTED = {"use_sc": True, "no_parity": False, "use_sbf": False, "only_ij": False, "if_sort_irreps": False, "selftp": False}
@@ -35,7 +36,7 @@ def read_arguments(path: Path) -> dict[str, Any]:
         tree = ast.parse(_require(path).read_text())
         call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Net")
         return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords if keyword.arg}
-    except (SyntaxError, ValueError, StopIteration) as error:
+    except (*DAMAGE, SyntaxError, MemoryError) as error:  # MemoryError: nested deeper than the parser follows
         raise CheckpointError(f"{path}: expected the call Net(name=literal, ...) that DeepH-E3 writes: {error!r}") from error
 
 
@@ -43,7 +44,7 @@ def read_json(path: Path):
     """Content of a JSON file of the folder."""
     try:
         return json.loads(_require(path).read_text())
-    except ValueError as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
 
 
@@ -52,7 +53,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(_require(path), map_location="cpu", weights_only=True)
         return content["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+    except TORCH_DAMAGE as error:
         raise CheckpointError(
             f"{path} is not a checkpoint that can be read safely: {error}. Where DeepH-E3 runs, write it anew with "
             "torch.save({'state_dict': torch.load(path)['state_dict']}, path)"

@@ -108,6 +108,18 @@ DAMAGE = {
         "pao",
         lambda t: t.replace("pao  4.0", "pao  1e12"),
     ),
+    "radial.cutoff.pao is 1000000000000.0 Bohr, the grid of the s orbitals ends at 100": (
+        "pao",
+        lambda t: t.replace("pao  4.0", "pao  1e12").replace(
+            "pseudo.atomic.orbitals.L=0>", " 30 1e13 0 0\npseudo.atomic.orbitals.L=0>"
+        ),
+    ),
+    "too large for any number": ("pao", lambda t: replace_word(t, "<pseudo.atomic.orbitals.L=1", 3, "1e308")),
+    "not a readable .ion.*StopIteration": ("text", lambda t: t.replace("# PAOs", "# PAO")),
+    "a document type, which SIESTA does not write": (
+        "xml",
+        lambda t: t.replace("<ion", '<ion version="1"/><!DOCTYPE a [<!ENTITY b "c">]><ion', 1),
+    ),
     "radial.cutoff.pao is -1.0 Bohr": ("pao", lambda t: t.replace("pao  4.0", "pao  -1")),
     "the grid of the p orbitals ends at 0.001": (
         "pao",

@@ -105,6 +105,31 @@ def test_bands(tmp_path):
     assert energies == pytest.approx(np.array([[-20.0, 1.5], [-19.0, 2.5]]) / 27.21138386 * HARTREE)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("label-KS_SPIN_1_R_1-1_0.csr", "  1  3  -0.5\n", "whole numbers from 1 to 2"),
+        ("label-KS_SPIN_1_R_1-1_0.csr", "  1  1  nan\n", "not finite"),
+        ("label-KS_SPIN_1_R_1-1_0.csr", "  1  one  1.0\n", "row, column and element"),
+        ("output", OUTPUT.replace("2 periodic", "2000000000 periodic"), "list of cells .* is damaged: 2000000000 rows"),
+        ("output", OUTPUT.replace("-1\n", "x\n"), "list of cells .* is damaged"),
+    ],
+)
+def test_damaged_matrices_are_named(tmp_path, name, content, message):
+    for number in (1, 2):
+        (tmp_path / f"label-KS_SPIN_1_R_{number}-1_0.csr").write_text("  1  1  -0.5\n")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(FormatError, match=message):
+        read_real_space_matrix(tmp_path, content if name == "output" else OUTPUT, "KS", 2)
+
+
+@pytest.mark.parametrize("text", [BANDS.replace("1.5", "nan"), "       1    -20.0    2.0\n" + BANDS, BANDS.replace("1.5", "\xff")])
+def test_damaged_bands_are_named(tmp_path, text):
+    (tmp_path / "x.bs").write_bytes(text.encode("latin-1"))
+    with pytest.raises(FormatError, match=r"x\.bs: (some k-points|expected k-points)"):
+        read_bands(tmp_path / "x.bs")
+
+
 @pytest.mark.parametrize("text", ["", BANDS.rsplit("\n", 2)[0]])
 def test_incomplete_bands_are_refused(tmp_path, text):
     (tmp_path / "x.bs").write_text(text)

@@ -152,6 +152,9 @@ LEGACY_DAMAGE = {
     "give no structure: .*found .3, 3., .3, 2.": lambda f: rewrite(f, "lat.dat", lambda t: "".join(t.splitlines(True)[:2])),
     "do not belong together": lambda f: rewrite(f, "rlat.dat", lambda t: "".join(t.splitlines(True)[:2])),
     "a shell of negative l": lambda f: rewrite(f, "orbital_types.dat", lambda t: t.replace("0  0  1  3", "0  0  -1  3")),
+    "a shell of l = 999999999999": lambda f: rewrite(f, "orbital_types.dat", lambda t: t.replace("1  3", "1  999999999999")),
+    "info.json is not readable: .*recursion": lambda f: (f / "info.json").write_text("[" * 100_000),
+    "occupation must be numbers": lambda f: change_info(f, occupation=10**400),
     "one atom a line: invalid literal": lambda f: (f / "orbital_types.dat").write_bytes(b"0 \xe9\n0 0 1 3\n0 1 2\n"),
     "a line for each of 3 atoms, found 2": lambda f: rewrite(f, "orbital_types.dat", lambda t: "".join(t.splitlines(True)[:2])),
     "two sets of shells": lambda f: rewrite(f, "orbital_types.dat", lambda t: "0 1\n" + "".join(t.splitlines(True)[1:])),
@@ -202,11 +205,12 @@ NEW_DAMAGE = {
     "elements_orbital_map does not fit POSCAR": lambda f: change_info(f, elements_orbital_map={"C": [0]}),
     "a shell of negative l": lambda f: change_info(f, elements_orbital_map={"C": [0, 1, 2], "H": [0, 0, -1, 3]}),
     "invalid literal for int.*'2.5'": lambda f: change_info(f, elements_orbital_map={"C": [0, 1, 2.5], "H": [0, 0, 1, 3]}),
+    "2147483649 atoms are announced, the file has": lambda f: rewrite(f, "POSCAR", lambda t: t.replace("2 1", "2147483648 1")),
     r"found \[2, -1\] as the numbers": lambda f: rewrite(f, "POSCAR", lambda t: t.replace("2 1", "2 -1")),
     "atoms_quantity is 7, but .* give 3": lambda f: change_info(f, atoms_quantity=7),
     "orbits_quantity is 7, but .* give 30": lambda f: change_info(f, orbits_quantity=7),
     r"dataset\(s\) \['entries'\] are missing": lambda f: change_h5(f, "hamiltonian.h5", lambda h: h.__delitem__("entries")),
-    r"\['atom_pairs'\] must be datasets, found groups": lambda f: change_h5(
+    "atom_pairs must be a dataset, found a group": lambda f: change_h5(
         f, "overlap.h5", lambda h: (h.__delitem__("atom_pairs"), h.create_group("atom_pairs"))
     ),
     "of whole numbers, found float64": lambda f: change_h5(

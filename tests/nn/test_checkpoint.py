@@ -14,6 +14,7 @@ from ase_tracegrad.basis import AtomicBasis, Basis, GaussianRadial, Shell
 from ase_tracegrad.nn.card import ModelCard
 from ase_tracegrad.nn.checkpoint import load_checkpoint, save_checkpoint
 from ase_tracegrad.nn.checkpoint_header import CheckpointError, read_header
+from ase_tracegrad.nn.config import config_to_dict
 from ase_tracegrad.nn.predictor import Predictor
 from tests.nn.synthetic import make_predictor
 
@@ -186,6 +187,44 @@ def test_weights_that_are_not_finite(model_file, network, value):
 def test_weights_that_do_not_fit(model_file, tensors):
     rewrite(model_file, tensors=tensors)
     with pytest.raises(CheckpointError, match="the weights do not fit the stored configuration"):
+        load_checkpoint(model_file, torch.float32)
+
+
+def test_what_is_not_what_was_saved(model_file, network):
+    """The same shapes, other numbers: only the hash can tell. Models of earlier versions have none."""
+    weight = network.state_dict()["offsite_head.weight_natural"].clone()
+    weight[0, 0] += 1e-3
+    rewrite(model_file, tensors={"offsite_head.weight_natural": weight})
+    with pytest.raises(CheckpointError, match=r"not those that were saved \(wrong SHA-256\)"):
+        load_checkpoint(model_file, torch.float32)
+    rewrite(model_file, header={"sha256": None})
+    load_checkpoint(model_file, torch.float32)
+
+
+def test_settings_that_are_not_those_saved(model_file):
+    _, _, config = read_header(model_file)
+    rewrite(model_file, header={"config": json.dumps(config_to_dict(replace(config, message_scale=2.0)))})
+    with pytest.raises(CheckpointError, match="wrong SHA-256"):
+        load_checkpoint(model_file, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"config": json.dumps({"hidden": "1000000x0e+1000000x1o"})}, r"more than \d\.\d GB"),
+        ({"config": json.dumps({"n_blocks": 10**9})}, "1000000000 blocks"),
+        ({"config": json.dumps({"cutoff": float("nan")})}, "cutoff must be a number"),
+        ({"card": "[" * 100_000}, "the header is damaged: RecursionError"),
+        ({"card": json.dumps(CARD.to_json() | {"errors": {"test": "small"}})}, "the errors of the card must be"),
+        ({"card": json.dumps(CARD.to_json() | {"elements": ["C"]})}, "must be atomic numbers"),
+        ({"card": json.dumps(CARD.to_json() | {"domain": 3})}, "domain of the card must be of type dict"),
+        ({"basis": json.dumps({"atoms": {"1": {"angular_momenta": [10**9]}}})}, "the header is damaged"),
+    ],
+)
+def test_headers_that_ask_for_the_impossible(model_file, header, message):
+    """Refused before anything large is made, and without an error of another kind."""
+    rewrite(model_file, header=header)
+    with pytest.raises(CheckpointError, match=message):
         load_checkpoint(model_file, torch.float32)
 
 

@@ -142,7 +142,7 @@ def test_threads_share_a_predictor(model_file, hydrocarbon):
     ]
     predictor = load_model(model_file, device="cpu")
     alone = [predictor.predict([s])[0].values for s in moved]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda s: predictor.predict([s])[0].values, moved))
     for a, b in zip(alone, together, strict=True):
         assert np.abs(a - b).max() < 1e-5
