@@ -83,7 +83,7 @@ class ModelCard:
             kind, value = get_origin(f.type) or f.type, getattr(self, f.name)
             if not isinstance(value, (int, float) if kind is float else kind):  # type: ignore[arg-type]
                 raise TypeError(f"{f.name} of the card must be of type {f.type}, found {type(value).__name__}")
-        figures = [x for test in self.errors.values() for x in (test.values() if isinstance(test, dict) else (test,))]
+        figures = [x for test in self.errors.values() for x in (test.values() if isinstance(test, dict) else (None,))]
         if not all(isinstance(x, int | float) for x in (*figures, *self.equivariance.values())):
             raise TypeError("the errors of the card must be {test set: {quantity: number}}, those of equivariance numbers")
         if not self.elements or not all(type(z) is int and 1 <= z <= LAST_ELEMENT for z in self.elements):

@@ -2,7 +2,6 @@
 
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,8 @@ class Victim:
 
     def read_valid(self):
         """Read the files as they should be; whatever goes wrong here is no find."""
-        self.target.read(self.valid)
+        if self.target.whole:
+            self.target.read(self.valid)
 
     def read(self) -> str | None:
         """The message of the clear error, None if the files could be read; any other error goes on."""
@@ -44,12 +44,3 @@ class Victim:
             except self.errors as error:
                 return str(error)
         return None
-
-
-def run_cases(name: str, folder: Path, seeds) -> Iterator[tuple[int, str | None]]:
-    """(seed, message of the error or None) of each case."""
-    victim = Victim(name, folder)
-    victim.read_valid()
-    for seed in seeds:
-        victim.damage(seed)
-        yield seed, victim.read()

@@ -21,12 +21,16 @@ SHARED = Path(os.environ.get("ASE_TRACEGRAD_SHARED", ROOT.parent / "shared"))
 
 @dataclass(frozen=True)
 class Target:
-    """write(folder) makes the valid files, read(folder) reads them all; errors: what read may raise instead."""
+    """write(folder) makes the valid files, read(folder) reads them all; errors: what read may raise instead.
+
+    whole: False where the valid files lack what would be slow to make, so that they are refused too, in the end.
+    """
 
     write: Callable[[Path], object]
     read: Callable[[Path], object]
     errors: tuple[type[Exception], ...] = (FormatError,)
     files: str = "*"  # which of them are damaged
+    whole: bool = True
 
 
 def check_sample(sample: Sample) -> Sample:
@@ -250,5 +254,5 @@ TARGETS: dict[str, Target] = {
     "config": Target(_write_config, _read_config, (ValueError, OSError)),
     "model": Target(_write_model, _read_model, ()),
     "state": Target(_write_state, _read_state, (ValueError,)),
-    "deeph-e3": Target(_write_deeph_e3, _read_deeph_e3, ()),
+    "deeph-e3": Target(_write_deeph_e3, _read_deeph_e3, (), whole=False),
 }
