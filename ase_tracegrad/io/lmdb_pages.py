@@ -68,21 +68,23 @@ class LmdbPages:
     def _find_root(self) -> tuple[int, int]:
         """(bytes of a page, number of the first page of the tree)."""
         first = self._meta(0)
-        _, page_size, flags, root = max(first, self._meta(first[1]))
+        _, page_size, flags, root, last = max(first, self._meta(first[1]))
+        if (last + 1) * page_size > self._size:
+            raise self._damage(f"expected {(last + 1) * page_size} bytes, found {self._size}")
         if flags:
             raise self._damage(f"its entries are of the kind {flags}, expected plain ones")
         return page_size, root
 
-    def _meta(self, start: int) -> tuple[int, int, int, int]:
-        """(transaction, bytes of a page, kind of the entries, number of the first page) of a meta page."""
+    def _meta(self, start: int) -> tuple[int, int, int, int, int]:
+        """(transaction, bytes of a page, kind of the entries, first page of the tree, last page of the file) of a meta page."""
         meta = self._read(start + HEADER, 136)
         magic, version, page_size = struct.unpack_from("<II16xI", meta)
         if (magic, version) != (MAGIC, VERSION):
             raise self._damage(f"it begins with {magic:#x}, version {version}, expected {MAGIC:#x}, version {VERSION}")
         if page_size not in (2**n for n in range(9, 17)):
             raise self._damage(f"its pages hold {page_size} bytes")
-        (flags,), (root,), (transaction,) = (struct.unpack_from(f"<{k}", meta, at) for k, at in (("H", 76), ("Q", 112), ("Q", 128)))
-        return transaction, page_size, flags, root
+        flags, root, last, transaction = struct.unpack_from("<H34xQQQ", meta, 76)
+        return transaction, page_size, flags, root, last
 
     def _walk(self, root: int) -> list[tuple[int, int, bool]]:
         """(first byte, length, on pages of its own) of each entry below the page ``root``."""

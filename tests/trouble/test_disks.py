@@ -40,7 +40,7 @@ def test_a_conversion_goes_on_when_there_is_room_again(small_disk, tmp_path):
         write_deeph_legacy(tmp_path / "in" / name, make_sample(seed=ord(name)))
     sample = make_sample(seed=ord("a"))
     payload = sample.hamiltonian.values.nbytes + sample.overlap.values.nbytes
-    assert payload > 50_000
+    assert payload > 40_000
     fill(small_disk, SPARE + payload + 60_000)  # room for the first, and for folders and heads of files
     with pytest.raises(OSError, match="the disk is full"):
         convert(tmp_path / "in", small_disk / "out.h5", "packed")
