@@ -14,6 +14,7 @@ import numpy as np
 from ..basis import AtomicBasis, Basis, OrbitalLayout
 from ..blocks import BlockMatrix
 from ..conventions import SIESTA
+from ..damage import DAMAGE
 from ..structure import Structure
 from .consistency import check_matrix, check_pairs
 from .sample import FormatError, Sample
@@ -29,7 +30,18 @@ def read_hsx(path) -> Sample:
     directions, as SIESTA is. FormatError for other files, spin-polarised calculations and if sisl is not installed.
     """
     path = _find_file(Path(path))
+    try:
+        return _read_file(path)
+    except FormatError:
+        raise
+    except (*DAMAGE, OSError, RuntimeError, MemoryError) as error:  # sisl takes the numbers of the file as they are
+        raise FormatError(f"{path}: not a readable HSX file (truncated or damaged): {error!r}") from error
+
+
+def _read_file(path: Path) -> Sample:
     matrix, fermi_level = _read_with_sisl(path)
+    if not np.isfinite(fermi_level):
+        raise FormatError(f"{path}: not a readable HSX file (truncated or damaged): its Fermi level is {fermi_level}")
     geometry = matrix.geometry
     structure = Structure(geometry.atoms.Z, geometry.xyz, geometry.cell, np.ones(3, dtype=bool))
     basis = Basis(_read_shells(path, geometry), name="SIESTA", code="SIESTA")
