@@ -1,5 +1,6 @@
 """One process at a time on one output."""
 
+import errno
 import subprocess
 import sys
 
@@ -34,3 +35,19 @@ def test_after_kill_9_the_output_is_free(tmp_path):
     with lock_output(tmp_path / "out"):
         pass
     assert not (tmp_path / "out.lock").exists()
+
+
+def test_a_system_without_locks_is_told_and_goes_on(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with lock_output(tmp_path / "out"):
+        assert "out cannot be locked" in caplog.text
+
+
+def test_the_current_folder_is_an_output_too(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with lock_output("."), pytest.raises(OutputInUseError), lock_output(tmp_path / "here"):
+        pass

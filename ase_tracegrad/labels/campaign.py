@@ -6,18 +6,18 @@ Each finished structure is one packed file in the output folder; a second run do
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..end_with_parent import end_with_parent
 from ..io.sample import FormatError, Sample
 from ..io.store import NotHermitianError, StoreWriter
 from ..lock import lock_output
@@ -59,7 +59,7 @@ def _run_missing(jobs: list[LabelJob], out: Path, workers: int | None) -> list[d
         return list(rows.values())
     n_workers = min(workers or os.cpu_count() or 1, len(missing))
     log.info("%d of %d structures to do, %d at a time; the first takes a while", len(missing), len(jobs), n_workers)
-    pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _end_with_parent)
+    pool = ProcessPoolExecutor(n_workers, get_context("spawn"), end_with_parent)
     try:
         futures = {pool.submit(_run_job, job, out): job.name for job in missing}
         with tqdm(total=len(missing), desc="labels", unit="structure", disable=None) as bar:
@@ -75,18 +75,6 @@ def _run_missing(jobs: list[LabelJob], out: Path, workers: int | None) -> list[d
         raise
     pool.shutdown()
     return list(rows.values())
-
-
-def _end_with_parent():
-    """End when the process that started this worker is killed: it would finish its label beside the next run, or wait forever."""
-
-    def watch():
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _result(future: Future[dict], name: str, n_workers: int) -> dict:

@@ -1,23 +1,23 @@
 """screen: many structures through a model, on any executor, in chunks that are written once and never computed twice."""
 
-import fcntl
 import logging
 import sqlite3
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ase import Atoms
 from tqdm.auto import tqdm
 
+from ..lock import lock_output
 from .chunk import Task, compute_chunk, identify, write_failure
 from .inputs import Entry, check_names, count_structures, iterate_structures
 from .settings import ScreenSettings
-from .shards import LOCK, ScreenError, import_pyarrow, iterate_rows, list_shards, prepare_folder
+from .shards import SHARDS, ScreenError, import_pyarrow, iterate_rows, list_shards, prepare_folder
 from .workers import Workers, choose_workers
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,13 @@ def screen(
     structures: see inputs.iterate_structures; model: name or file, or a list, whose other members estimate the uncertainty;
     properties: of 'gap' (with the Fermi level), 'bands', 'dos', 'symmetry'; executor: see workers.choose_workers; workers:
     how many processes; run: RunOptions; settings: of ScreenSettings. Results: shards.iterate_rows(out), collect(out).
-    Raises ScreenError, and what models and settings raise; a structure that fails is a row with the reason.
+    Raises ScreenError, OutputInUseError, and what models and settings raise; a structure that fails is a row with the reason.
     """
     import_pyarrow()
     run, chosen = run or RunOptions(), ScreenSettings(models=model, properties=properties, **settings)
     folder, pool = Path(out), choose_workers(executor, workers, chosen.device)
     check_names(structures)
-    with _lock(folder):
+    with lock_output(folder / SHARDS):  # inside: what is above may not be ours to write to
         prepare_folder(folder, chosen)
         total = count_structures(structures) if run.progress else None
         with (
@@ -239,17 +239,3 @@ def _make_task(pending: list[tuple[str, Entry]], settings: ScreenSettings, folde
 def _interval() -> float:
     """Seconds between two reports: often for people, seldom for log files."""
     return 0.5 if sys.stderr.isatty() else 60.0
-
-
-@contextmanager
-def _lock(folder: Path):
-    """ScreenError if another process screens into this folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ScreenError(f"another process is screening into {folder}: wait for it, or give another folder") from None
-        except OSError as error:
-            log.warning("%s cannot be locked (%s): see to it that nobody else screens into it", folder, error)
-        yield

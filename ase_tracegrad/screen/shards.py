@@ -19,7 +19,7 @@ from .settings import ScreenSettings
 if TYPE_CHECKING:
     import pyarrow
 
-SETTINGS, SHARDS, LOCK = "settings.json", "shards", ".lock"
+SETTINGS, SHARDS = "settings.json", "shards"
 FORMAT = "ase_tracegrad-screen 1"
 # name: type in Arrow's words, [..] for lists. Of every row; energies in eV, lengths in Angstrom, errors of H in meV.
 COLUMNS = {
@@ -165,7 +165,7 @@ def prepare_folder(folder, settings: ScreenSettings):
     """Make the folder, or check that it holds results of the same settings. Raises ScreenError."""
     folder = Path(folder)
     if not (folder / SETTINGS).exists():
-        if folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
+        if folder.exists() and any(path.name != f"{SHARDS}.lock" for path in folder.iterdir()):
             raise ScreenError(f"{folder} is not empty and holds no screening: give a new or empty folder")
         (folder / SHARDS).mkdir(parents=True, exist_ok=True)
         facts = {"format": FORMAT, "identity": settings.identity, "dos_energies": settings.dos_grid.round(10).tolist()}

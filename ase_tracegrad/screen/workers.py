@@ -3,14 +3,14 @@
 import os
 import signal
 import sys
-import threading
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..electronic.resources import available_cores
+from ..end_with_parent import end_with_parent
 from .shards import ScreenError
 
 FORMS = "None or 'processes', 'parsl', 'dask', 'dask:ADDRESS', a parsl Config, a dask Client, or a concurrent.futures.Executor"
@@ -102,13 +102,7 @@ def start_worker(devices=None):
     torch.set_num_threads(1)
     if devices is not None:
         WORKER["device"] = devices.get()
-    if (parent := parent_process()) is not None:
-        threading.Thread(target=lambda: (wait_parent(parent), os._exit(1)), daemon=True).start()
-
-
-def wait_parent(parent):
-    """Until the parent process is gone, also if it was killed and could not say so."""
-    parent.join()
+    end_with_parent()
 
 
 # What this worker process was told when it started.

@@ -10,6 +10,7 @@ from ase.calculators.calculator import InputError
 
 from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.kpoints import dos_mesh
+from ase_tracegrad.lock import OutputInUseError
 from ase_tracegrad.screen import RunOptions, ScreenError, ScreenSettings, iterate_rows, read_settings, screen, shards
 from ase_tracegrad.screen.chunk import identify
 from ase_tracegrad.screen.inputs import Entry
@@ -120,7 +121,7 @@ def test_ensembles_tell_their_spread(tmp_path, model, other_model, sheets, run_h
 def test_two_processes_do_not_share_a_folder(tmp_path, model, sheets, run_here):
     def structures():
         yield from sheets(1)
-        with pytest.raises(ScreenError, match="another process is screening"):
+        with pytest.raises(OutputInUseError, match="another process"):
             run_here(sheets(1), model, out=tmp_path / "out")
         yield from sheets(1, first=1)
 
