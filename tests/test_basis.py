@@ -59,6 +59,7 @@ def test_a_table_may_outreach_its_cutoff():
         ([-1.0], [1.0], "positive"),
         ([1.0], [np.nan], "finite"),
         ([1.0], [0.0], "vanishes"),
+        ([1.0], [1e200], "too large"),
     ],
 )
 def test_impossible_gaussians_are_refused(exponents, coefficients, message):
@@ -75,6 +76,7 @@ def test_impossible_gaussians_are_refused(exponents, coefficients, message):
         (np.arange(9.0) - 1, np.ones(9), "above zero"),
         (np.arange(9.0), np.full(9, np.inf), "finite"),
         (np.arange(9.0), np.zeros(9), "vanishes"),
+        (np.arange(9.0), np.full(9, 1e200), "too large"),
     ],
 )
 def test_impossible_tables_are_refused(radii, values, message):

@@ -18,6 +18,8 @@ from ase_tracegrad.electronic.block_lanczos import NoConvergenceError
 from ase_tracegrad.electronic.mkl import MklNotInstalledError
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.labels.errors import LabelError
+from ase_tracegrad.models import find_model
+from ase_tracegrad.nn.checkpoint_header import has_checksum
 from tests.calculator_cases import EMBEDDED, needs_embedded, write_untrained_model
 
 TRACEGRAD = str(Path(sys.executable).parent / "tracegrad")
@@ -163,6 +165,7 @@ def test_models(tracegrad, model_file):
     assert tracegrad("models", "verify", model_file)[:2] == (0, f"{model_file}: ok\n")
     assert "random weights" in tracegrad("models", "show", model_file)[1]
     names = ase_tracegrad.available_models()
+    assert all(has_checksum(find_model(name)) for name in names)
     for arguments in (("models",), ("models", "list")):
         code, out, _ = tracegrad(*arguments)
         assert code == 0

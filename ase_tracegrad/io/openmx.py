@@ -24,6 +24,7 @@ from .sample import FormatError
 OPENMX_BOHR = 0.529177249  # Angstrom
 STEP = 0.01  # Bohr, of the table that keeps the interpolated function
 LARGEST_CUTOFF = 100.0  # Bohr; the database's longest is 15
+LARGEST_VALUE = 1e30  # of anything in the tables of orbitals; damaged files hold numbers whose differences overflow
 TAIL = 0.5  # Bohr, how far beyond the cut-off OpenMX integrates
 
 
@@ -84,8 +85,8 @@ def _read_orbitals(text: str, l: int) -> tuple[np.ndarray, np.ndarray]:
         table = np.array([[float(x) for x in line.split()] for line in found.group(1).splitlines() if line.strip()])
         if table.ndim != 2 or table.shape[1] < 3 or not (np.diff(table[:, 1]) > 0).all():
             raise ValueError("expected rows of ln r, r and the functions, with growing r")
-        if not np.isfinite(table).all():
-            raise ValueError("some numbers are not finite")
+        if not (np.abs(table) < LARGEST_VALUE).all():
+            raise ValueError("some numbers are not finite, or too large for an orbital")
     except ValueError as error:
         raise ValueError(f"the {LETTERS[l]} orbitals are damaged: {error}") from error
     return table[:, 1], table[:, 2:]

@@ -34,6 +34,12 @@ def read_header(path) -> tuple[ModelCard, Basis, NetworkConfig]:
         return parse_header(path, file.metadata() or {})
 
 
+def has_checksum(path) -> bool:
+    """Whether a model file carries the SHA-256 of what it holds; those of early versions do not."""
+    with open_model(path, "np") as file:
+        return "sha256" in (file.metadata() or {})
+
+
 def find_embedded(numbers: Iterable[int]) -> list[str]:
     """Names of the embedded models that know all these atomic numbers."""
     wanted = set(numbers)

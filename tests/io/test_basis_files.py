@@ -114,7 +114,7 @@ DAMAGE = {
             "pseudo.atomic.orbitals.L=0>", " 30 1e13 0 0\npseudo.atomic.orbitals.L=0>"
         ),
     ),
-    "too large for any number": ("pao", lambda t: replace_word(t, "<pseudo.atomic.orbitals.L=1", 3, "1e308")),
+    "too large for an orbital": ("pao", lambda t: replace_word(t, "<pseudo.atomic.orbitals.L=1", 3, "1e308")),
     "not a readable .ion.*StopIteration": ("text", lambda t: t.replace("# PAOs", "# PAO")),
     "a document type, which SIESTA does not write": (
         "xml",
