@@ -3,7 +3,7 @@
     python benchmarks/long_run.py [--calls 2000] [--out FILE]
 
 Each call is what a screening does: new displacements of a graphene cell, H, S, bands at a few k-points and the gap, with the
-embedded model. Memory is what lies in RAM for the process, read from /proc after every hundredth of the calls. Writes json.
+embedded model. Memory is what lies in RAM for the process, read from /proc after every twentieth part of the calls. Writes json.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def measure(calls: int, model=MODEL) -> dict:
     for call in range(1, calls + 1):
         atoms.positions = rest + rng.normal(scale=0.02, size=rest.shape)
         atoms.calc.band_gap(kpts=(3, 3, 1), refine=False, progress=False)
-        if call % max(1, calls // 100) == 0:
+        if call % max(1, calls // 20) == 0:
             rows.append([call, round(resident_bytes() / 1e6, 1)])
     start = next(megabytes for call, megabytes in rows if call >= calls / 10)
     return {"calls": calls, "megabytes": rows, "growth_mb": round(rows[-1][1] - start, 1)}

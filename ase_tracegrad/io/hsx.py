@@ -17,6 +17,7 @@ from ..conventions import SIESTA
 from ..damage import DAMAGE
 from ..structure import Structure
 from .consistency import check_matrix, check_pairs
+from .hsx_records import check_records
 from .sample import FormatError, Sample
 from .siesta import read_ion
 
@@ -72,6 +73,7 @@ def _read_with_sisl(path: Path) -> tuple[Any, float]:
             raise FormatError(f"{path}: written by SIESTA 4 or older, without shells and cell; SIESTA 5 writes them")
         if not 0 < file.version < NO_VERSION:
             raise FormatError(f"{path}: not a readable HSX file (truncated or damaged): its version reads {file.version}")
+        check_records(path)
         with warnings.catch_warnings():  # sisl warns of what HSX files never hold
             warnings.simplefilter("ignore")
             return file.read_hamiltonian(), float(file.read_fermi_level())

@@ -78,3 +78,22 @@ def test_files_that_cannot_be_read(tmp_path, shared_data):
     (tmp_path / "Si.ion").write_bytes((shared_data / "reference/siesta/Bi_hexagonal_soc/Bi.ion").read_bytes())
     with pytest.raises(FormatError, match=r"Si has shells \(0, 0, 1, 1, 2\), but Si.ion holds \(0, 1, 2, 2\) of Z = 83"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "message"),
+    [
+        (24, 29, "a torn record at byte 24"),
+        (28, 3, "structure of another size"),  # atoms
+        (40, 7, "structure of another size"),  # species
+        (168, 9, "cells outside the supercell"),
+        (1956 + 60, 1250, "rows of another length"),
+    ],
+)
+def test_damage_that_would_let_sisl_run_astray(tmp_path, shared_data, place, number, message):
+    """Numbers of the head, changed in place."""
+    data = bytearray((shared_data / "reference" / "siesta" / "Si" / "Si.HSX").read_bytes())
+    data[place : place + 4] = number.to_bytes(4, "little")
+    (tmp_path / "x.HSX").write_bytes(data)
+    with pytest.raises(FormatError, match=message):
+        read(tmp_path / "x.HSX")
