@@ -1,4 +1,4 @@
-"""The commands tracegrad models list | show | verify."""
+"""The commands tracegrad models list | info (or show) | verify."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ models_app = typer.Typer(help="The models that come with the package.", invoke_w
 
 @models_app.callback()
 def models(context: typer.Context):
-    """List, show or verify the embedded models; without a command: list."""
+    """List, describe or verify the embedded models; without a command: list."""
     if context.invoked_subcommand is None:
         list_models()
 
@@ -24,7 +24,8 @@ def list_models():
         typer.echo(read_header(find_model(name))[0].line)
 
 
-@models_app.command("show")
+@models_app.command("info")
+@models_app.command("show", hidden=True)
 def show_model(model: Annotated[str, typer.Argument(help="Name or path.")]):
     """The whole model card."""
     from .models import find_model

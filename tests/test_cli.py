@@ -163,7 +163,8 @@ def test_info_on_an_element_that_the_model_does_not_know(tracegrad, here, model_
 
 def test_models(tracegrad, model_file):
     assert tracegrad("models", "verify", model_file)[:2] == (0, f"{model_file}: ok\n")
-    assert "random weights" in tracegrad("models", "show", model_file)[1]
+    for command in ("info", "show"):
+        assert "random weights" in tracegrad("models", command, model_file)[1]
     names = ase_tracegrad.available_models()
     assert all(has_checksum(find_model(name)) for name in names)
     for arguments in (("models",), ("models", "list")):
