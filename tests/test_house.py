@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from ase_tracegrad import __version__
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
@@ -87,3 +90,10 @@ def test_readme_tables_match_the_json():
         [sys.executable, ROOT / "training" / "write_tables.py", "--check"], capture_output=True, text=True, cwd=ROOT
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_citation_is_of_this_version():
+    facts = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert facts["version"] == __version__
+    assert {"cff-version", "message", "title", "authors", "license"} <= facts.keys()
+    assert [author["family-names"] for author in facts["references"][0]["authors"]] == ["Yin", "Pan", "Wang", "He"]
