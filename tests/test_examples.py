@@ -44,7 +44,7 @@ def run_example(tmp_path, tmp_path_factory, monkeypatch, graphene_store):
 def test_examples_are_short():
     names = {"first_bands", "displaced_gap", "use_h_matrix", "high_throughput", "dft_bands", "orbitals_and_symmetry", "report"}
     names |= {"scf_start", "relax_with_density", "molecule_levels"}
-    names |= {"gap_temperature", "screening"}
+    names |= {"gap_temperature", "screening", "quacc_gaps"}
     assert {p.stem for p in EXAMPLES} == names
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) < 60, path
@@ -121,6 +121,20 @@ def test_screening(run_example, capsys):
     assert shown.count("direct gap") == 6
     assert "knows C, not B" in shown
     assert Path("sheets/screen.db").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of quacc, pymatgen and what they import
+def test_quacc_gaps(run_example, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("QUACC_CONFIG_FILE", str(tmp_path / "none.yaml"))  # not the one of whoever runs the tests
+    pytest.importorskip("quacc", reason="quacc is not installed")
+    results = run_example("quacc_gaps")["results"]
+    assert capsys.readouterr().out.count("direct gap") == 3
+    lengths = [result["atoms"].cell.lengths()[0] for result in results]
+    assert lengths == pytest.approx([0.98 * 2.46, 2.46, 1.02 * 2.46])
+    assert all(result["results"]["eigenvalues"].ndim == 3 for result in results)
+    if run_example.trained:
+        assert [result["kind"] for result in results][1] == "semimetal"
+        assert results[1]["direct_gap"] < 1e-3
 
 
 @pytest.mark.parametrize("path", sorted((EXAMPLES[0].parent / "clusters").glob("*.py")), ids=lambda path: path.stem)
