@@ -36,7 +36,8 @@ def check_records(path: Path):
     _expect(spare in (0, 1) and len(rest) == 1 + n_orbitals * (2 + n_spin), f"{len(records)} records for {n_orbitals} orbitals")
     _expect(len(rest[0]) == 4 * n_orbitals, "rows of another number")
     counts = np.frombuffer(rest[0], "<i4").astype(int)
-    for size, start, end in ((4, 1, 1 + n_orbitals), (8, 1 + n_orbitals, len(rest))):
+    whole, real = 1 + n_orbitals, 8 if any(records[1]) else 4  # double or single precision, as the user chose
+    for size, start, end in ((4, 1, whole), (real, whole, len(rest))):
         found = np.array([len(r) for r in rest[start:end]])
         _expect((found == size * np.tile(counts, (end - start) // n_orbitals)).all(), "rows of another length than announced")
     columns = np.frombuffer(b"".join(rest[1 : 1 + n_orbitals]), "<i4")

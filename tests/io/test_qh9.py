@@ -260,12 +260,6 @@ def test_other_pickles_are_refused(payload, message):
         read_plain_pickle("here", payload)
 
 
-def test_lmdb_is_not_installed(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(FormatError, match=r"needs the package lmdb: pip install 'ase_tracegrad\[molecules\]'"):
-        LmdbRows(tmp_path)
-
-
 def test_truncated_lmdb(database, tmp_path):
     folder = write_lmdb(tmp_path / "QH9Stable.lmdb", database)
     file = folder / "data.mdb"
