@@ -3,7 +3,6 @@
 import os
 import pickle
 import sqlite3
-import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from ase_tracegrad.io import FormatError, Sample
 from ase_tracegrad.io.convert import convert
 from ase_tracegrad.io.def2_svp import PYSCF_BOHR, def2_svp_basis
 from ase_tracegrad.io.qh9 import QH9Reader, molecule_matrix, pyscf_matrix
-from ase_tracegrad.io.qh9_rows import LmdbRows, read_plain_pickle
+from ase_tracegrad.io.qh9_rows import read_plain_pickle
 from ase_tracegrad.io.qh9_writer import QH9Writer
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.overlap import compute_overlap
