@@ -8,7 +8,7 @@ from scipy.linalg import eigh
 from ase_tracegrad.blocks import BlockMatrix
 from ase_tracegrad.io.def2_svp import def2_svp_basis
 from ase_tracegrad.overlap import compute_overlap
-from ase_tracegrad.overlap_filter import filter_by_overlap
+from ase_tracegrad.overlap_filter import HIGH, filter_by_overlap
 from ase_tracegrad.structure import Structure
 
 FLOOR = 0.02
@@ -48,6 +48,15 @@ def test_noise_makes_no_ghost_states(overlap):
     lowest = eigh(dense(noise), dense(overlap), eigvals_only=True)[0]
     filtered = eigh(dense(filter_by_overlap(noise, overlap, FLOOR)), dense(overlap), eigvals_only=True)[0]
     assert lowest < 5 * filtered < 0
+
+
+def test_what_is_left_out_stands_at_the_level(overlap):
+    """H = 0 has all states at 0; with the filter those of small s rise to the level, as many as there are."""
+    filtered = filter_by_overlap(as_blocks(overlap, np.zeros_like(dense(overlap))), overlap, FLOOR, level=HIGH)
+    energies = eigh(dense(filtered), dense(overlap), eigvals_only=True)
+    s = np.linalg.eigvalsh(dense(overlap))
+    w = s**2 / (s**2 + FLOOR**2)
+    assert np.abs(np.sort(energies) - np.sort(HIGH * (1 - w**2))).max() < 1e-6
 
 
 def test_crystals_are_refused(overlap):

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..basis import Basis
 from ..blocks import BlockMatrix
 from ..graph import NeighborGraph
-from ..overlap_filter import filter_by_overlap
+from ..overlap_filter import HIGH, filter_by_overlap
 from .batch import GraphBatch
 from .coupling import CommonShells
 from .network import HamiltonianNetwork, Prediction
@@ -64,15 +64,17 @@ def assemble(
     overlaps: S(R) of each, needed for an energy zero and for an overlap_floor; references: H of the initial density of each,
     needed for a reference.
     """
+    config = network.config
     matrices = to_block_matrices(graphs, batch, prediction, basis, network.shells)
-    if network.config.reference != "none":
+    if config.overlap_floor:
+        if overlaps is None:
+            raise ValueError("a model with an overlap_floor needs S of every structure")
+        level = HIGH if config.reference == "none" else 0.0
+        pairs = zip(matrices, overlaps, strict=True)
+        matrices = [filter_by_overlap(matrix, s, config.overlap_floor, level=level) for matrix, s in pairs]
+    if config.reference != "none":
         if references is None:
             raise ValueError("a model with a reference needs the Hamiltonian of the initial density of every structure")
-        floor = network.config.overlap_floor
-        if floor:
-            if overlaps is None:
-                raise ValueError("a model with an overlap_floor needs S of every structure")
-            matrices = [filter_by_overlap(matrix, s, floor) for matrix, s in zip(matrices, overlaps, strict=True)]
         return [matrix + reference for matrix, reference in zip(matrices, references, strict=True)]
     if prediction.energy_zero is None:
         return matrices

@@ -152,8 +152,8 @@ class NetworkConfig:
     reference: 'none', the network predicts H; 'minao', it predicts H less that of PySCF's initial density, which a prediction then
     needs (one Fock build, labels/initial_hamiltonian.py): the 'delta' model of molecules.
     sees_reference: atoms and pairs begin with the blocks of that Hamiltonian beside their elements and distance ('fast' only).
-    overlap_floor: the difference is left out in combinations of orbitals whose overlap is smaller than this (overlap_filter.py; 0:
-    nowhere); a prediction obeys it, the training does not.
+    overlap_floor: of molecules; what is predicted for combinations of orbitals whose overlap is smaller than this is left out
+    (overlap_filter.py; 0: nothing). A prediction obeys it, the training does not.
     spinor: blocks are 2 x 2 in spin, with spin-orbit coupling and time reversal (see spin.py).
     """
 
@@ -202,8 +202,11 @@ class NetworkConfig:
             raise ConfigError(f"reference must be one of {', '.join(REFERENCES)}, found {self.reference!r}")
         if self.reference != "none" and (self.energy_zero != "vacuum" or self.spinor):
             raise ConfigError("a reference belongs to molecules: set energy_zero to 'vacuum' and spinor to false")
-        if self.overlap_floor < 0 or (self.overlap_floor and self.reference == "none"):
-            raise ConfigError(f"overlap_floor must be 0, or positive for a network with a reference, found {self.overlap_floor}")
+        if self.overlap_floor < 0 or (self.overlap_floor and (self.energy_zero != "vacuum" or self.spinor)):
+            raise ConfigError(
+                "overlap_floor must not be negative, and 0 but for molecules (energy_zero 'vacuum', spinor false), "
+                f"found {self.overlap_floor}"
+            )
         if self.sees_reference and (self.reference == "none" or published):
             raise ConfigError("sees_reference is for the backbone 'fast' with a reference: set reference to 'minao'")
 

@@ -82,7 +82,8 @@ class Predictor:
                 f"model {self.card.name!r} knows {' '.join(symbol_of(z) for z in self.network.elements)}, "
                 f"not {' '.join(symbol_of(z) for z in unknown)}: {advice}"
             )
-        if self.network.config.reference != "none" and structure.pbc.any():
+        config = self.network.config
+        if (config.reference != "none" or config.overlap_floor) and structure.pbc.any():
             raise UnsupportedStructureError(f"model {self.card.name!r} is one of molecules: set atoms.pbc = False")
         return build_graph(structure, self.network.reach)
 

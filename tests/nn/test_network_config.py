@@ -35,7 +35,7 @@ def test_numbers_may_be_written_in_any_way_yaml_knows():
         ({"cutoff": None}, "cutoff must be a number, found None"),
         ({"cutoff": True}, "cutoff must be a number, found True"),
         ({"cutoff": [7.0]}, "cutoff must be a number"),
-        ({"cutoff": "nan"}, "cutoff_width must lie between"),
+        ({"cutoff": "nan"}, "cutoff must be a number, found 'nan'"),
         ({"n_blocks": 2.5}, "n_blocks must be a whole number, found 2.5"),
         ({"n_blocks": True}, "n_blocks must be a whole number"),
         ({"n_blocks": 0}, "n_blocks must be at least 1"),
