@@ -128,12 +128,14 @@ def _predict(source: str, model: str | None, charge, device, dtype) -> tuple[Ele
 
 
 def _choose_model(numbers: list[int]) -> str:
-    from .nn.checkpoint_header import find_embedded
+    from .models import find_model
+    from .nn.checkpoint_header import find_embedded, read_header
     from .symbols import symbol_of
 
     known = find_embedded(numbers)
-    if len(known) == 1:
-        return known[0]
+    complete = [name for name in known if read_header(find_model(name))[2].reference == "none"]  # needs no PySCF
+    if len(complete) == 1:
+        return complete[0]
     elements = " ".join(symbol_of(z) for z in sorted(set(numbers)))
     found = f"{' and '.join(known)} know {elements}: choose one" if known else f"no embedded model knows {elements}: name yours"
     raise CommandError(f"{found} with --model")

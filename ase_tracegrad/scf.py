@@ -1,7 +1,7 @@
 """A self-consistency loop that starts almost converged: the density of a predicted Hamiltonian in PySCF's own order.
 
     mf = dft.RKS(mol, xc="b3lyp5")
-    mf.kernel(dm0=initial_density(mf, "molecules.safetensors"))
+    mf.kernel(dm0=initial_density(mf, "molecules-b3lyp-delta"))
 
 Molecules (RKS, RHF) and crystals (KRKS, KRHF) of closed shells, in the basis that the model was trained on.
 """

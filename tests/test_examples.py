@@ -15,7 +15,7 @@ from ase_tracegrad.io.deeph import write_deeph
 from ase_tracegrad.screen.workers import choose_workers
 from ase_tracegrad.screen_command import load_executor
 from tests.calculator_cases import EMBEDDED, write_untrained_model
-from tests.molecule_model import label_waters, train_molecule_model, write_baseline_model
+from tests.molecule_model import train_molecule_model
 
 matplotlib.use("agg")
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
@@ -161,27 +161,24 @@ def test_dft_bands(run_example, capsys, graphene_store, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def water_files(tmp_path_factory, tidy_pyscf) -> tuple[str, str]:
-    """A water in a file, and a model file that knows hydrogen and oxygen; the embedded one may not be built yet."""
-    folder = tmp_path_factory.mktemp("waters")
-    write_baseline_model(folder / "baseline.safetensors", label_waters(folder))
-    molecule("H2O").write(folder / "water.xyz")
-    return str(folder / "water.xyz"), str(folder / "baseline.safetensors")
+def water(tmp_path_factory, tidy_pyscf) -> str:
+    """A water in a file: ethanol, which the examples take without one, has long SCF runs."""
+    path = tmp_path_factory.mktemp("waters") / "water.xyz"
+    molecule("H2O").write(path)
+    return str(path)
 
 
 @pytest.mark.filterwarnings("ignore:remove_linear_dep_ is deprecated")  # PySCF's guess 'atom' calls it
-def test_scf_start(run_example, water_files, capsys):
-    water, model = water_files
-    found = run_example("scf_start", water, "--model", model)
+def test_scf_start(run_example, water, capsys):
+    found = run_example("scf_start", water)
     assert found["mf"].converged
     assert found["mf"].e_tot == pytest.approx(found["other"].e_tot, abs=1e-7)
     assert found["mf"].cycles < found["other"].cycles
     assert capsys.readouterr().out.count("cycles") == 5
 
 
-def test_relax_with_density(run_example, water_files, capsys):
-    water, model = water_files
-    found = run_example("relax_with_density", water, "--model", model, "--steps", "1")
+def test_relax_with_density(run_example, water, capsys):
+    found = run_example("relax_with_density", water, "--steps", "1")
     assert found["energy"] > found["reference"]
     assert "above the self-consistent energy" in capsys.readouterr().out
     assert Path("relaxed.xyz").exists()

@@ -95,6 +95,12 @@ def test_of_stored_matrices(levels, here, water, form):
     assert numbers["mulliken"][0] < -0.2 < 0.1 < numbers["mulliken"][1]
 
 
+def test_the_embedded_model_that_needs_no_pyscf_is_the_default(levels, here):
+    code, out, _ = levels("water.xyz", "--around", 2)
+    assert code == 0
+    assert out.startswith("H2O, 10 electrons, charge 0; model molecules-b3lyp\n")
+
+
 def test_one_of_several(levels, here, water):
     with StoreWriter("two.tgh") as store:
         for name in ("a", "b"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from model_choice import choice_tables
 from molecule_tables import is_of_molecules, molecule_error_table, molecule_tables
+from scf_tables import cycle_table, density_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -219,6 +220,8 @@ TABLES = {
     "docs/molecules.md": {
         "molecule-comparison": molecule_comparison,
         "molecule-errors": lambda: molecule_error_table(read_if_there("molecule_errors")),
+        "scf-cycles": lambda: cycle_table(read_if_there("scf_cycles")),
+        "density-errors": lambda: density_table(read_if_there("scf_cycles")),
         "density-forces": forces_table,
     },
 }
