@@ -34,7 +34,7 @@ from .scf import PyscfObject, find_predictor, hamiltonian_density, initial_sampl
 from .structure import Structure
 from .units import HARTREE
 
-STEP = 0.01  # Angstrom; at float32 the differences are good to 1e-5 eV/Angstrom, a hundredth of the error of the forces
+STEP = 0.01  # Angstrom; at float32 the differences are good to 1e-4 eV/Angstrom, far below the error of the forces
 IDEMPOTENT = 1e-6  # largest deviation of an occupation from 0 or 2
 
 

@@ -28,7 +28,7 @@ def lock_output(path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    path = Path(path).absolute()  # '.' has no name
+    path = Path(path).resolve()  # '.' has no name, and a folder may have several
     place = path.with_name(path.name + ".lock")
     place.parent.mkdir(parents=True, exist_ok=True)
     while True:

@@ -14,7 +14,8 @@ HIGH = 60.0  # eV above the vacuum; true states of nearly vanishing combinations
 def filter_by_overlap(matrix: BlockMatrix, overlap: BlockMatrix, floor: float, *, level: float = 0.0) -> BlockMatrix:
     """A M A + level (S - A S A) with A = S^2 (S^2 + floor^2)^-1, of a molecule.
 
-    M is as it was where the eigenvalues s of S exceed ``floor``; combinations of smaller s are states at ``level`` (eV). For a
+    M is as it was where the eigenvalues s of S are far above ``floor`` (99 % at 14 of it), a quarter of it is left at s = floor;
+    combinations of smaller s are states at ``level`` (eV). For a
     difference from a good estimate of H the level is 0, for H itself HIGH. A turns with the molecule and depends on the positions
     as smoothly as S does. ValueError for a crystal, whose A(R) reaches as far as the inverse of S.
     """

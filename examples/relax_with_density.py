@@ -14,7 +14,7 @@ from ase_tracegrad.labels.pyscf import compute_molecule_labels
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("structure", nargs="?", help="a molecule in a file that ASE reads; displaced methanol without one")
-parser.add_argument("--model", default="molecules-b3lyp", help="embedded model or model file")
+parser.add_argument("--model", default="molecules-b3lyp-delta", help="embedded model or model file")
 parser.add_argument("--steps", type=int, default=50)
 options = parser.parse_args()
 atoms = read(options.structure) if options.structure else molecule("CH3OH")

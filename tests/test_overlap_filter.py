@@ -42,12 +42,12 @@ def test_each_combination_has_its_weight(overlap):
 
 
 def test_noise_makes_no_ghost_states(overlap):
-    """Noise of 0.1 eV beside a reference H = 0: states fall by many eV, with the filter by less than one."""
+    """Noise of 0.1 eV beside a reference H = 0: states fall by hundreds of eV, with the filter thirty times less."""
     noise = np.random.default_rng(1).normal(size=dense(overlap).shape, scale=0.1)
     noise = as_blocks(overlap, noise + noise.T)
     lowest = eigh(dense(noise), dense(overlap), eigvals_only=True)[0]
     filtered = eigh(dense(filter_by_overlap(noise, overlap, FLOOR)), dense(overlap), eigvals_only=True)[0]
-    assert lowest < 5 * filtered < 0
+    assert lowest < 20 * filtered < 0
 
 
 def test_what_is_left_out_stands_at_the_level(overlap):

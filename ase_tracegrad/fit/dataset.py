@@ -48,11 +48,14 @@ def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: t
     """Prepare one sample for a network. ValueError if its labels are not of the kind that the network predicts."""
     config, shells = network.config, network.shells
     _check_spin(name, sample, config.spinor)
+    if config.overlap_floor and sample.structure.pbc.any():
+        raise ValueError(f"{name}: network.overlap_floor is for molecules, this structure is periodic: set it to 0")
+    learned = _learned_part(name, sample, config.reference)
     graph = build_graph(sample.structure, network.reach)
     batch = make_batch([graph], network.elements, message_cutoff=config.message_cutoff, lmax=network.lmax, dtype=dtype)
-    if config.sees_reference and sample.reference is not None:
+    if config.sees_reference:
         batch = add_references(batch, [graph], [sample.reference], shells)
-    offsite, onsite = from_block_matrix(_learned_part(name, sample, config.reference), graph, batch, shells, dtype)
+    offsite, onsite = from_block_matrix(learned, graph, batch, shells, dtype)
     offsite_overlap, onsite_overlap = from_block_matrix(sample.overlap, graph, batch, shells, dtype)
     offsite_mask = onsite_mask = None
     if any(len(index) < shells.size for index in shells.index.values()):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..nn.config import config_from_dict, config_to_dict
+from ..nn.config import ConfigError, config_from_dict, config_to_dict
 from ..nn.torch_files import TORCH_DAMAGE
 from ..replace_file import replace_file
 from .config import TrainingConfig
@@ -55,18 +55,22 @@ def write_state(out: Path, state: dict[str, Any], config: TrainingConfig, labels
 def read_state(out: Path, config: TrainingConfig, labels: str) -> dict[str, Any]:
     """The state of a run with the same settings and labels.
 
-    FileNotFoundError if there is none, ValueError if it is damaged or belongs to another run.
+    FileNotFoundError if there is none, OSError if it cannot be read, ValueError if it is damaged or belongs to another run.
     """
     path = _find_state(out)
+    content = io.BytesIO(path.read_bytes())
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+        with zipfile.ZipFile(content) as archive:  # torch does not look at the checksums
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"the checksum of {damaged} is wrong")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content.seek(0)
+        state = torch.load(content, map_location="cpu", weights_only=True)
         # A state of an older version does not name settings that came later; it was trained with their defaults.
         before = _flatten(config_to_dict(config_from_dict(TrainingConfig, json.loads(state["config"]))))
         same_labels = state["labels"] == labels
+    except ConfigError as error:
+        raise ValueError(f"{path} has settings that this version does not know, start the run anew: {error}") from error
     except (*TORCH_DAMAGE, zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged, start the run anew: {error}") from error
     now = _flatten(config_to_dict(config))

@@ -15,7 +15,8 @@ MIN_ONSITE_SPREAD = 1e-3  # eV
 ROUGHNESS = 1e-2  # weight of the squared second differences of a table in its least squares: straight on where there are no data
 RIDGE = 1e-4  # weight of its squares: zero far from all data
 SMOOTHING = 0.12  # Angstrom, width of the window over which a spread is averaged
-FEW, WIDE = 2.0, 0.5  # a spread takes that of a window so many Angstrom wide as if it were so many more pairs
+WIDE = 0.5  # Angstrom, width of a second window
+FEW = 2.0  # pairs; the second window counts as so many
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the one of the later transaction counts.
 """
 
 import struct
+import threading
 from pathlib import Path
 
 from .sample import FormatError
@@ -23,6 +24,7 @@ class LmdbPages:
     def __init__(self, path: Path):
         self.path = path
         self._file = path.open("rb")
+        self._reading = threading.Lock()  # threads share the place in the file
         try:
             self._size = path.stat().st_size
             self._page_size, root = self._find_root()
@@ -53,8 +55,9 @@ class LmdbPages:
     def _read(self, start: int, length: int) -> bytes:
         if start + length > self._size:
             raise self._damage(f"it ends at byte {self._size}, something lies at {start + length}")
-        self._file.seek(start)
-        return self._file.read(length)
+        with self._reading:
+            self._file.seek(start)
+            return self._file.read(length)
 
     def _page(self, number: int, *kinds: int) -> tuple[bytes, int]:
         """(page, its kind), which must be one of ``kinds``."""

@@ -43,12 +43,12 @@ def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -
 
     Rows: name, ok, error (or None), seconds. A failure is also written as NAME.failed.json; it is
     tried again on the next run. Ctrl-C keeps what is finished. Any other error stops the campaign at once: nothing
-    new is started, and the structures being computed finish in the background. After kill -9 the workers end at once, with what
-    they compute. OutputInUseError if another campaign writes to ``out``.
+    new is started, and the structures being computed finish in the background. After kill -9 the workers and the
+    programs they run end at once. OutputInUseError if another campaign writes to ``out``.
     """
     jobs, out = list(jobs), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    with lock_output(out):
+    with lock_output(out / "labels"):  # inside: the folder above may not be ours to write to
         return _run_missing(jobs, out, workers)
 
 

@@ -11,15 +11,16 @@ class TooLargeError(ValueError):
 
 
 class AllocationLimit(TorchDispatchMode):
-    """``with AllocationLimit(n_bytes)``: tensors made in it hold so many bytes in all, or TooLargeError before they are filled."""
+    """``with AllocationLimit(n_bytes)``: bytes of all tensors made in it, kept or not; TooLargeError before one is filled."""
 
     def __init__(self, n_bytes: int):
         super().__init__()
         self.limit = self.left = n_bytes
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        size = args[0] if args and isinstance(args[0], list | tuple) else ()
-        if size and all(isinstance(n, int) for n in size):
+        first = args[0] if args and isinstance(args[0], list | tuple) else ()
+        size = first if first and all(isinstance(n, int) for n in first) else ()  # not the tensors of cat and stack
+        if size:
             self._take(8 * math.prod(size))  # a new tensor of this size, not yet there
         made = func(*args, **(kwargs or {}))
         if isinstance(made, Tensor) and not size and not any(_share(made, given) for given in args):

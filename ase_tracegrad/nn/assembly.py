@@ -70,8 +70,10 @@ def assemble(
         if overlaps is None:
             raise ValueError("a model with an overlap_floor needs S of every structure")
         level = HIGH if config.reference == "none" else 0.0
-        pairs = zip(matrices, overlaps, strict=True)
-        matrices = [filter_by_overlap(matrix, s, config.overlap_floor, level=level) for matrix, s in pairs]
+        matrices = [
+            filter_by_overlap(matrix, overlap, config.overlap_floor, level=level)
+            for matrix, overlap in zip(matrices, overlaps, strict=True)
+        ]
     if config.reference != "none":
         if references is None:
             raise ValueError("a model with a reference needs the Hamiltonian of the initial density of every structure")

@@ -202,9 +202,9 @@ class NetworkConfig:
             raise ConfigError(f"reference must be one of {', '.join(REFERENCES)}, found {self.reference!r}")
         if self.reference != "none" and (self.energy_zero != "vacuum" or self.spinor):
             raise ConfigError("a reference belongs to molecules: set energy_zero to 'vacuum' and spinor to false")
-        if self.overlap_floor < 0 or (self.overlap_floor and (self.energy_zero != "vacuum" or self.spinor)):
+        if not 0 <= self.overlap_floor < 1 or (self.overlap_floor and (self.energy_zero != "vacuum" or self.spinor)):
             raise ConfigError(
-                "overlap_floor must not be negative, and 0 but for molecules (energy_zero 'vacuum', spinor false), "
+                "overlap_floor must lie between 0 and 1, and be 0 but for molecules (energy_zero 'vacuum', spinor false), "
                 f"found {self.overlap_floor}"
             )
         if self.sees_reference and (self.reference == "none" or published):

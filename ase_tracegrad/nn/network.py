@@ -28,7 +28,7 @@ from .tracegrad import TraceGradBlock
 
 log = logging.getLogger(__name__)
 
-LARGEST = 5.0  # root mean square of the standardised blocks of a reference; nearly all training data are below 2
+LARGEST_REFERENCE = 5.0  # root mean square of the standardised blocks of a reference; nearly all training data are below 2
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class HamiltonianNetwork(nn.Module):
         """The first features of atoms and pairs, with the standardised blocks of the Hamiltonian of the initial density behind."""
         if batch.offsite_reference is None or batch.onsite_reference is None:
             raise ValueError("this network sees the Hamiltonian of the initial density: the batch needs its blocks")
-        offsite, onsite = map(_limit, tables.standardize(batch.offsite_reference, batch.onsite_reference, batch))
+        offsite, onsite = map(_bound_size, tables.standardize(batch.offsite_reference, batch.onsite_reference, batch))
         x = [torch.cat([x[0], onsite[0]], dim=2), *onsite[1:]]
         return x, self.embedded.to_orders([torch.cat([e[0][:, None], offsite[0]], dim=2), *offsite[1:]])
 
@@ -202,12 +202,14 @@ class InteractionBlock(nn.Module):
         return x, ends, e, z_node, z_edge
 
 
-def _limit(rows: Rows) -> Rows:
-    """Rows of which those of one atom or pair have at most about the size LARGEST: pairs of elements at distances that were never
-    seen may be a thousand spreads away from the mean."""
+def _bound_size(rows: Rows) -> Rows:
+    """Rows, those of each atom or pair shrunk to at most about the size LARGEST_REFERENCE.
+
+    Pairs of elements at distances that were never seen may be thousands of spreads away from the mean.
+    """
     n = sum(row.shape[1] * row.shape[2] for row in rows)
     squares = torch.stack([row.square().sum((1, 2)) for row in rows]).sum(0) / n
-    factor = torch.rsqrt(1 + squares / LARGEST**2)[:, None, None]
+    factor = torch.rsqrt(1 + squares / LARGEST_REFERENCE**2)[:, None, None]
     return [row * factor for row in rows]
 
 

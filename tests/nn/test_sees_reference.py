@@ -126,7 +126,7 @@ def test_it_needs_a_reference(labels, predictor):
         NetworkConfig(sees_reference=True)
     with pytest.raises(ConfigError, match="for the backbone 'fast'"):
         NetworkConfig(sees_reference=True, reference="minao", backbone="qhnet")
-    with pytest.raises(ConfigError, match="overlap_floor must not be negative"):
+    with pytest.raises(ConfigError, match="overlap_floor must lie between 0 and 1"):
         NetworkConfig(overlap_floor=-0.1)
     graph = label_graph("water", labels[0], predictor.network, torch.float64)
     with pytest.raises(ValueError, match="the batch needs its blocks"):

@@ -1,6 +1,7 @@
 """A campaign of two labels for test_kill.py, as a program of its own: the second one waits for a sign."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,11 +11,14 @@ from tests.labels.test_campaign import toy_label
 
 
 def wait_and_label(folder: Path):
-    """Tell which process computes, and wait for the file 'go'."""
-    (folder / "worker.part").write_text(str(os.getpid()))
+    """Run a program, tell which processes these are, and wait for the file 'go'."""
+    program = subprocess.Popen(["sleep", "600"])
+    (folder / "worker.part").write_text(f"{os.getpid()} {program.pid}")
     os.replace(folder / "worker.part", folder / "worker")
     while not (folder / "go").exists():
         time.sleep(0.05)
+    program.kill()
+    program.wait()
     return toy_label(0.25)
 
 

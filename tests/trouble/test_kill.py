@@ -82,15 +82,16 @@ def test_training(tmp_path):
 
 
 def test_labels(tmp_path):
-    """The whole campaign is killed, not a worker: what is finished stays, and no worker goes on in secret."""
+    """The whole campaign is killed, not a worker: what is finished stays; no worker and no program of one goes on in secret."""
     out = tmp_path / "labels"
     campaign = subprocess.Popen([sys.executable, "-m", "tests.trouble.label_run", str(tmp_path)], cwd=ROOT, start_new_session=True)
     try:
         wait_for(lambda: label_path(out, "a").exists() and (tmp_path / "worker").exists(), campaign)
-        worker = int((tmp_path / "worker").read_text())
+        processes = [int(number) for number in (tmp_path / "worker").read_text().split()]
+        assert all(map(is_alive, processes))
         campaign.kill()
         campaign.wait()
-        wait_for(lambda: not is_alive(worker))
+        wait_for(lambda: not any(map(is_alive, processes)))
     finally:
         campaign.kill()
         campaign.wait()
