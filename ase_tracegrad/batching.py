@@ -138,10 +138,7 @@ def _size(predictor, structure: Structure, batch: int | str) -> int:
 
 
 def _check(predictor, structure: Structure):
-    reasons = predictor.check(structure)
-    if reasons and not structure.pbc.any():
-        warn_caller("the structure is not periodic: the file has no cell or pbc, or it is a molecule", OutOfDomainWarning)
-    for reason in reasons:
+    for reason in predictor.check(structure):
         warn_caller(f"outside the training domain of {predictor.card.name}: {reason}", OutOfDomainWarning)
 
 

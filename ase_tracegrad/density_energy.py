@@ -113,7 +113,9 @@ def density_energy(calculation, density: np.ndarray) -> tuple[float, np.ndarray]
 
 
 def predicted_energy(calculation, model, *, device=None) -> tuple[float, np.ndarray]:
-    """E[D] in eV of a model's density, and its forces (N, 3) in eV/Angstrom, the derivative of that energy.
+    """E[D] in eV of a model's density, and its forces (N, 3) in eV/Angstrom.
+
+    The forces are the derivative of that energy; of a model with a reference only nearly (see ``predicted_forces``).
 
     calculation: pyscf.dft.RKS or pyscf.scf.RHF of a molecule; model, device, warnings and errors as of ``scf.initial_density``.
     """
@@ -172,7 +174,7 @@ class DensityPotential(Calculator):
     """Energy and forces of the density that a calculator's model predicts: TraceGradCalculator(energy='density').
 
     source: the TraceGradCalculator. Closed-shell molecules; PySCF with the basis and functional of the model's labels.
-    ``info`` of the last structure: what the energy is, and the estimate of how far it lies above the self-consistent one, eV.
+    ``info`` of the last structure: what energy and forces are; how far the energy is estimated to lie above the SCF's, eV.
     Raises LabelError (PyscfNotFoundError, OpenShellError), BasisMismatchError.
     """
 
@@ -202,6 +204,8 @@ class DensityPotential(Calculator):
             "estimated_excess": evaluated.excess * HARTREE,
         }
         if "forces" in properties:
+            with_response = self.source.predictor.reference == "none"
+            self.info["forces"] = "derivative of this energy" if with_response else "without the response of the density"
             self.results["forces"] = predicted_forces(self.source.predictor, sample, evaluated)
 
     def __getstate__(self) -> dict:

@@ -242,11 +242,8 @@ def test_warnings_point_at_the_line_of_the_user():
         assert {Path(w.filename).name for w in seen} == {Path(__file__).name}
 
 
-def test_a_structure_without_a_cell_is_named():
+def test_reasons_of_the_model_are_warnings():
     calc = TraceGradCalculator(StandInPredictor(out_of_domain="neighbours"))
-    with pytest.warns(OutOfDomainWarning) as seen:
-        calc.hamiltonian(Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
-    assert "the structure is not periodic: the file has no cell or pbc" in str(seen[0].message)
     with pytest.warns(OutOfDomainWarning, match="neighbours") as seen:
         calc.hamiltonian(bulk("Si"))
     assert len(seen) == 1

@@ -296,7 +296,7 @@ def test_a_molecule_for_a_model_of_crystals_is_named(tracegrad, here, model_file
     write("lonely.xyz", lonely, format="xyz")
     code, _, err = tracegrad("gap", "lonely.xyz", "-m", model_file)
     assert code == 0
-    assert "warning: the structure is not periodic: the file has no cell or pbc" in err
+    assert "the structure is not periodic: the file has no cell or pbc" in err
 
 
 def test_dos_by_tetrahedra_where_there_are_bands(tracegrad, here, model_file):

@@ -110,6 +110,7 @@ def test_the_option_of_the_calculator():
     info = atoms.calc.potential.info
     assert "not self-consistent" in info["energy"]
     assert info["estimated_excess"] > 1
+    assert info["forces"] == "derivative of this energy"
     assert "energy='density'" in repr(atoms.calc)
     assert atoms.calc.todict()["energy"] == "density"
     atoms.positions[0, 0] += 0.1

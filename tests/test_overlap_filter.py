@@ -30,13 +30,13 @@ def as_blocks(overlap: BlockMatrix, values: np.ndarray) -> BlockMatrix:
 
 
 def test_each_combination_has_its_weight(overlap):
-    """In the eigenvectors of S, M_ij is multiplied by w_i w_j, w = s^2 / (s^2 + floor^2)."""
+    """In the eigenvectors of S, M_ij is multiplied by w_i w_j, w = s^4 / (s^4 + floor^4)."""
     s, vectors = np.linalg.eigh(dense(overlap))
     assert s[0] < FLOOR / 4 < 4 * FLOOR < s[-1]
     m = np.random.default_rng(0).normal(size=2 * [len(s)])
     m += m.T
     found = vectors.T @ dense(filter_by_overlap(as_blocks(overlap, m), overlap, FLOOR)) @ vectors
-    w = s**2 / (s**2 + FLOOR**2)
+    w = s**4 / (s**4 + FLOOR**4)
     assert np.abs(found - w[:, None] * (vectors.T @ m @ vectors) * w).max() < 1e-9
     assert np.abs(dense(filter_by_overlap(as_blocks(overlap, m), overlap, 0.0)) - m).max() < 1e-5
 
@@ -55,7 +55,7 @@ def test_what_is_left_out_stands_at_the_level(overlap):
     filtered = filter_by_overlap(as_blocks(overlap, np.zeros_like(dense(overlap))), overlap, FLOOR, level=HIGH)
     energies = eigh(dense(filtered), dense(overlap), eigvals_only=True)
     s = np.linalg.eigvalsh(dense(overlap))
-    w = s**2 / (s**2 + FLOOR**2)
+    w = s**4 / (s**4 + FLOOR**4)
     assert np.abs(np.sort(energies) - np.sort(HIGH * (1 - w**2))).max() < 1e-6
 
 

@@ -2,6 +2,7 @@
 
 GUESS = "minao"
 OTHERS = ("1e", "atom", "huckel", "label")
+FEWEST = 2  # molecules of one size that have a row
 
 
 def cycle_table(result: dict | None) -> str:
@@ -11,12 +12,14 @@ def cycle_table(result: dict | None) -> str:
     heads = ["cycles", GUESS, "ratio", *OTHERS, f"seconds / {GUESS}", "same energy", "SCF / prediction"]
     lines = [f"| molecules | model | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     for name, group in sorted(result["summary"].items(), key=order):
+        if "heavy" in name and group["molecules"] < FEWEST:
+            continue
         starts = group["starts"]
         for model, mean in group["models"].items():
             cells = [f"{mean['cycles']:.1f}", f"{starts[GUESS]['cycles']:.1f}", f"{mean['cycles_ratio'][GUESS]:.2f}"]
             cells += [f"{starts[other]['cycles']:.1f}" if other in starts else "-" for other in OTHERS]
             cells += [f"{mean['seconds_ratio'][GUESS]:.2f}", f"{mean['same_energy']:.0%}", f"{mean['scf_over_prediction']:.0f}"]
-            lines.append(f"| {group['molecules']} {name} | {model} | {' | '.join(cells)} |")
+            lines.append(f"| {name} ({group['molecules']}) | {model} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -32,7 +35,7 @@ def density_table(result: dict | None) -> str:
             seconds = sum(density[f"{part}_seconds"] for part in ("prediction", "functional", "gradient", "response"))
             cells = [f"{density[key]:.2f}" for key in ("energy_error", "estimated_energy_error")]
             cells += [f"{density[key]:.0f}" for key in ("force_mae", "force_mae_without_response", "force_size")]
-            lines.append(f"| {group['molecules']} {name} | {model} | {' | '.join(cells)} | {seconds:.1f} |")
+            lines.append(f"| {name} ({group['molecules']}) | {model} | {' | '.join(cells)} | {seconds:.1f} |")
     return "\n".join(lines) if len(lines) > 2 else "No forces have been measured yet."
 
 

@@ -65,8 +65,15 @@ class Predictor:
         return other
 
     @property
+    def of_molecules(self) -> bool:
+        """Whether the model takes molecules alone."""
+        return self.network.config.reference != "none" or self.network.config.overlap_floor > 0
+
+    @property
     def equivariance(self) -> str:
         """How exactly the H of a turned structure is the turned H, in words."""
+        if not self.refine and self.reference != "none":
+            return "exact but for PySCF's integration grid, which does not turn with the molecule"
         if not self.refine:
             return "exact"
         measured = self.card.rotations or "not measured: tracegrad evaluate --write-card does"
@@ -82,14 +89,16 @@ class Predictor:
                 f"model {self.card.name!r} knows {' '.join(symbol_of(z) for z in self.network.elements)}, "
                 f"not {' '.join(symbol_of(z) for z in unknown)}: {advice}"
             )
-        config = self.network.config
-        if (config.reference != "none" or config.overlap_floor) and structure.pbc.any():
+        if self.of_molecules and structure.pbc.any():
             raise UnsupportedStructureError(f"model {self.card.name!r} is one of molecules: set atoms.pbc = False")
         return build_graph(structure, self.network.reach)
 
     def check(self, structure: Structure) -> list[str]:
         """Reasons to distrust a prediction for this structure (see domain.py); raises UnsupportedStructureError."""
-        return check_domain(self.graph(structure), self.network.elements, self.network.config.cutoff, self.card.domain)
+        reasons = check_domain(self.graph(structure), self.network.elements, self.network.config.cutoff, self.card.domain)
+        if reasons and not structure.pbc.any() and not self.of_molecules:
+            reasons.insert(0, "the structure is not periodic: the file has no cell or pbc, or it is a molecule")
+        return reasons
 
     def predict(
         self,

@@ -27,13 +27,13 @@ def make_group(molecules: int, cycles: float) -> dict:
     }
 
 
-def test_a_row_for_each_group_and_model(tables):
+def test_a_row_for_each_group_of_several_and_model(tables):
     groups = {"all": make_group(5, 7.0), "10 heavy atoms": make_group(1, 8.0), "9 heavy atoms": make_group(2, 6.0)}
     result = {"summary": groups | {"split test": make_group(3, 6.5)}}
     rows = tables.cycle_table(result).splitlines()[2:]
-    assert rows[0] == "| 3 split test | one | 6.5 | 10.0 | 0.65 | 14.0 | - | - | 3.0 | 0.75 | 95% | 123 |"
-    assert [row.split(" | ")[0] for row in rows[1:]] == ["| 5 all", "| 2 9 heavy atoms", "| 1 10 heavy atoms"]
-    assert tables.density_table(result).splitlines()[2] == "| 3 split test | one | 1.25 | 3.50 | 40 | 90 | 1200 | 2.0 |"
+    assert rows[0] == "| split test (3) | one | 6.5 | 10.0 | 0.65 | 14.0 | - | - | 3.0 | 0.75 | 95% | 123 |"
+    assert [row.split(" | ")[0] for row in rows[1:]] == ["| all (5)", "| 9 heavy atoms (2)"]
+    assert tables.density_table(result).splitlines()[2] == "| split test (3) | one | 1.25 | 3.50 | 40 | 90 | 1200 | 2.0 |"
 
 
 def test_nothing_measured(tables):
