@@ -117,5 +117,6 @@ def describe_missing_splits(path, splits: list[str]) -> str:
 def count_bytes(graph: LabelledGraph) -> int:
     """Memory of the tensors and of the sample's matrices."""
     tensors = [*vars(graph).values(), *vars(graph.batch).values(), *graph.batch.rotations]
-    matrices = graph.sample.hamiltonian.values.nbytes + graph.sample.overlap.values.nbytes
-    return matrices + sum(tensor.nbytes for tensor in tensors if isinstance(tensor, Tensor))
+    sample = graph.sample
+    matrices = [matrix for matrix in (sample.hamiltonian, sample.overlap, sample.reference) if matrix is not None]
+    return sum(matrix.values.nbytes for matrix in matrices) + sum(tensor.nbytes for tensor in tensors if isinstance(tensor, Tensor))

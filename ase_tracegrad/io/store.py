@@ -163,6 +163,8 @@ class StoreReader:
                 bands = ReferenceBands(read_array(stored, "kpts", "f"), read_array(stored, "energies", "f"), fermi_level)
             reference = _read_matrix(group["reference"], layout) if "reference" in group else None
             return Sample(structure, self.basis, hamiltonian, overlap, self.facts(name), bands, reference)
+        except FormatError:
+            raise
         except (*DAMAGE, *HDF5_DAMAGE) as error:
             raise FormatError(f"{self.path}: sample {name!r} is damaged or incomplete: {error}") from error
 
