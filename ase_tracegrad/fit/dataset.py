@@ -53,7 +53,7 @@ def label_graph(name: str, sample: Sample, network: HamiltonianNetwork, dtype: t
     learned = _learned_part(name, sample, config.reference)
     graph = build_graph(sample.structure, network.reach)
     batch = make_batch([graph], network.elements, message_cutoff=config.message_cutoff, lmax=network.lmax, dtype=dtype)
-    if config.sees_reference:
+    if config.sees_reference and sample.reference is not None:
         batch = add_references(batch, [graph], [sample.reference], shells)
     offsite, onsite = from_block_matrix(learned, graph, batch, shells, dtype)
     offsite_overlap, onsite_overlap = from_block_matrix(sample.overlap, graph, batch, shells, dtype)

@@ -44,7 +44,7 @@ def fit_standardization(network: HamiltonianNetwork, graphs: list[LabelledGraph]
 @torch.no_grad()
 def fit_reference(network: HamiltonianNetwork, graphs: list[LabelledGraph]):
     """Fill the tables in whose units a network sees the Hamiltonian of the initial density; nothing for other networks."""
-    if network.config.sees_reference:
+    if network.reference_tables is not None:
         blocks = [(g.batch.offsite_reference, g.batch.onsite_reference) for g in graphs]
         _fill_tables(network.reference_tables, network, graphs, blocks)
 

@@ -101,8 +101,11 @@ def add_references(
     padded = [_pad(matrix, graph, shells) for matrix, graph in zip(references, graphs, strict=True)]
     onsite = np.concatenate([blocks[: graph.n_onsite] for blocks, graph in zip(padded, graphs, strict=True)])
     offsite = np.concatenate([blocks[graph.n_onsite :] for blocks, graph in zip(padded, graphs, strict=True)])[batch.pair_order]
-    kept = {"offsite_reference": offsite, "onsite_reference": onsite}
-    return replace(batch, **{name: torch.from_numpy(blocks).to(batch.distance) for name, blocks in kept.items()})
+    return replace(
+        batch,
+        offsite_reference=torch.from_numpy(offsite).to(batch.distance),
+        onsite_reference=torch.from_numpy(onsite).to(batch.distance),
+    )
 
 
 def from_block_matrix(

@@ -20,9 +20,12 @@ from .network import HamiltonianNetwork, Prediction
 def forward_rotated(network: HamiltonianNetwork, batch: GraphBatch, rotation, **options) -> Prediction:
     """``network(batch, **options)`` for the crystal turned by a proper ``rotation`` (3, 3), the blocks turned back."""
     rotations = [d if l == 0 else torch.matmul(_constant(shell_rotation(l, rotation), d), d) for l, d in enumerate(batch.rotations)]
-    known = {f"{part}_reference": getattr(batch, f"{part}_reference") for part in ("offsite", "onsite")}
-    turned = {name: None if blocks is None else turn_blocks(blocks, network.shells, rotation) for name, blocks in known.items()}
-    prediction = network(replace(batch, rotations=rotations, **turned), **options)
+    offsite, onsite = (
+        None if blocks is None else turn_blocks(blocks, network.shells, rotation)
+        for blocks in (batch.offsite_reference, batch.onsite_reference)
+    )
+    turned = replace(batch, rotations=rotations, offsite_reference=offsite, onsite_reference=onsite)
+    prediction = network(turned, **options)
     back = np.asarray(rotation).T
     offsite, onsite = (turn_blocks(blocks, network.shells, back) for blocks in (prediction.offsite, prediction.onsite))
     return replace(prediction, offsite=offsite, onsite=onsite)
