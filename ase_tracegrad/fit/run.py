@@ -61,7 +61,7 @@ def _train(config: TrainingConfig, processes: Processes, *, resume: bool) -> Pat
     with StoreReader(config.data) as store:
         basis = store.basis
     prepare_folder(Path(config.out), resume=resume)
-    with lock_output(Path(config.out) / STATE_FILE) if processes.leads else nullcontext():
+    with lock_output(config.out) if processes.leads else nullcontext():
         trainer = Trainer(config, basis, sorted(basis.atoms), processes)
         if resume:
             trainer.resume()

@@ -48,7 +48,7 @@ def run_campaign(jobs: Iterable[LabelJob], out, *, workers: int | None = None) -
     """
     jobs, out = list(jobs), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    with lock_output(out / "labels"):  # inside: the folder above may not be ours to write to
+    with lock_output(out):
         return _run_missing(jobs, out, workers)
 
 
