@@ -30,13 +30,15 @@ def export_model(trainer: Trainer) -> Path:
     with StoreReader(config.data) as store:
         basis, digest = store.basis, content_hash(store)
     first = train[0].sample.info
-    version_of_code = str(first.get("version", first.get("code", basis.code)))
+    code = str(first.get("version", first.get("code", basis.code)))
+    if "version" in first and basis.code not in code:
+        code = f"{basis.code} {code}"
     card = ModelCard(
         name=config.card.name,
         description=config.card.description,
         elements=trainer.network.elements,
         basis=basis.name,
-        code=version_of_code if basis.code in version_of_code else f"{basis.code} {version_of_code}",
+        code=code,
         xc=basis.xc,
         cutoff=config.network.cutoff,
         training_set=f"{len(train)} structures, {sum(g.graph.n_onsite for g in train)} atoms, {trainer.epoch} epochs",

@@ -79,7 +79,10 @@ class HamiltonianNetwork(nn.Module):
         self.config, self.elements = config, list(elements)
         self.shells = CommonShells(basis, elements, spinor=config.spinor)
         self._build_backbone(config, len(elements))
-        self.readout = BlockReadout(self.shells, list(self.reach.values()), config.cutoff, config.cutoff_width)
+        reach = list(self.reach.values())
+        self.readout = BlockReadout(self.shells, reach, config.cutoff, config.cutoff_width)
+        tables = BlockReadout(self.shells, reach, config.cutoff, config.cutoff_width) if config.sees_reference else None
+        self.reference_tables = tables
         self.energy_zero = EnergyZero(len(elements), self.node_scalars) if config.energy_zero == "cell-average" else None
         c = config.harmose
         self.refiner = Refiner(c, self.readout, config.cutoff, config.message_cutoff) if c.n_blocks else None
@@ -104,10 +107,8 @@ class HamiltonianNetwork(nn.Module):
     def _build_backbone(self, config: NetworkConfig, n_elements: int):
         hidden, edge_last, node_last = Channels(config.hidden), Channels(config.edge_last), Channels(config.node_last)
         node = edge = self.embedded = Channels(f"{config.embedding}x0e")
-        self.reference_tables = None
         if config.sees_reference:
             node = edge = self.embedded = Channels(f"{self.embedded}+{self.shells.channels}")
-            self.reference_tables = BlockReadout(self.shells, list(self.reach.values()), config.cutoff, config.cutoff_width)
         self.atom_embedding = nn.Embedding(n_elements, config.embedding)
         self.pair_embedding = nn.Embedding(n_elements**2, config.embedding)
         self.blocks = nn.ModuleList()

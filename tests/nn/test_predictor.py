@@ -121,8 +121,8 @@ def test_wrong_dtype(model_file):
 
 
 def test_unknown_element(model_file):
-    with pytest.raises(UnsupportedStructureError, match=r"knows H C, not N O: choose or train another model"):
-        load_model(model_file).predict([Structure([8, 7], [[0, 0, 0], [1.2, 0, 0]], *NO_CELL)])
+    with pytest.raises(UnsupportedStructureError, match=r"knows H C, not Kr Xe: choose or train another model"):
+        load_model(model_file).predict([Structure([54, 36], [[0, 0, 0], [1.2, 0, 0]], *NO_CELL)])
 
 
 def test_an_embedded_model_that_knows_the_elements_is_named(model_file):
