@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from model_choice import CONFIDENCE, Runs, judge, log_ratios, uncertainty
+from scf_tables import GUESS
 
 from ase_tracegrad.units import HARTREE
 
@@ -28,7 +29,6 @@ RATIOS = (
     ("delta", "standardized", "delta / standardized backbone"),
     ("overlap", "standardized", "overlap as input / standardized backbone"),
 )
-GUESS = "minao"
 
 
 def is_of_molecules(result: dict) -> bool:

@@ -80,9 +80,9 @@ class HamiltonianNetwork(nn.Module):
         self.shells = CommonShells(basis, elements, spinor=config.spinor)
         self._build_backbone(config, len(elements))
         reach = list(self.reach.values())
-        self.readout = BlockReadout(self.shells, reach, config.cutoff, config.cutoff_width)
-        tables = BlockReadout(self.shells, reach, config.cutoff, config.cutoff_width) if config.sees_reference else None
-        self.reference_tables = tables
+        tables = self.shells, reach, config.cutoff, config.cutoff_width
+        self.readout = BlockReadout(*tables)
+        self.reference_tables = BlockReadout(*tables) if config.sees_reference else None
         self.energy_zero = EnergyZero(len(elements), self.node_scalars) if config.energy_zero == "cell-average" else None
         c = config.harmose
         self.refiner = Refiner(c, self.readout, config.cutoff, config.message_cutoff) if c.n_blocks else None

@@ -41,7 +41,7 @@ def weights(trainer) -> dict[str, torch.Tensor]:
 def test_a_tiny_network_learns(store, tmp_path):
     """Two samples by heart: both losses fall far below what the baseline gave."""
     trainer = make_trainer(
-        store, tmp_path, schedule={"epochs": 40}, validate_every=40, optimizer={"ema": 0.8, "learning_rate": 2e-2}
+        store, tmp_path, schedule={"epochs": 48}, validate_every=48, optimizer={"ema": 0.8, "learning_rate": 2e-2}
     )
     untrained = trainer.evaluate(trainer.data["train"], 0)
     start = trainer._run_epoch()
@@ -49,7 +49,7 @@ def test_a_tiny_network_learns(store, tmp_path):
     (row,) = read_log(tmp_path)
     assert float(row["loss"]) < 0.4 * start["loss"]
     assert 0 < float(row["trace_loss"]) < 0.9 * start["trace_loss"]
-    assert trainer.evaluate(trainer.data["train"], 0)["mae_all"] < 0.45 * untrained["mae_all"]
+    assert trainer.evaluate(trainer.data["train"], 0)["mae_all"] < 0.4 * untrained["mae_all"]
 
 
 def test_equal_seeds_give_equal_runs(store, tmp_path):
