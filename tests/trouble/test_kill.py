@@ -54,6 +54,17 @@ def test_conversion(tmp_path, at):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.h5", "whole.h5"]
 
 
+@pytest.fixture
+def one_thread():
+    """The same number of threads here, where other tests may have set it, and in a new process: it decides the order of sums."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_training(tmp_path):
     """Killed while the state of the second epoch is written; the end is that of a run without trouble, bit for bit."""
     torch = pytest.importorskip("torch")
@@ -62,7 +73,8 @@ def test_training(tmp_path):
 
     data = write_store(tmp_path / "data.h5")
     code = (
-        "from pathlib import Path; from tests.fit.test_trainer import make_trainer\n"
+        "import torch; from pathlib import Path; from tests.fit.test_trainer import make_trainer\n"
+        "torch.set_num_threads(1)\n"
         "make_trainer(Path(sys.argv[2]), Path(sys.argv[3])).run(progress=False)"
     )
     whole = make_trainer(data, tmp_path / "whole")
