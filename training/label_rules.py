@@ -8,6 +8,8 @@ import numpy as np
 from ase import Atoms
 
 GOLDEN_PATH_POINTS = 12
+HEXAGONAL = np.array([[0, 0, 0], [0.5, 0, 0], [1 / 3, 1 / 3, 0], [0, 0, 0]])  # G-M-K-G of a hexagonal (sheared) cell
+FACE_CENTRED = np.array([[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0.5], [0.375, 0.375, 0.75]])  # L-G-X-K of a (sheared) primitive cell
 Entry = TypeVar("Entry")
 
 
@@ -57,9 +59,8 @@ def ripple(atoms: Atoms, rng: np.random.Generator, largest: float):
     atoms.positions[:, 2] += rng.uniform(0.3, 1.0) * largest * wavelength * np.cos(phase)
 
 
-def band_path() -> np.ndarray:
-    """G-M-K-G in fractions of the reciprocal cell of a hexagonal (sheared) cell, (K, 3)."""
-    corners = np.array([[0, 0, 0], [0.5, 0, 0], [1 / 3, 1 / 3, 0], [0, 0, 0]])
+def band_path(corners: np.ndarray = HEXAGONAL) -> np.ndarray:
+    """A path through corners (C, 3) in fractions of the reciprocal cell, GOLDEN_PATH_POINTS to each part, (K, 3)."""
     steps = np.arange(GOLDEN_PATH_POINTS)[:, None] / GOLDEN_PATH_POINTS
     segments = [a + steps * (b - a) for a, b in zip(corners[:-1], corners[1:], strict=True)]
     return np.concatenate([*segments, corners[-1:]])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ase
 import numpy as np
-from label_rules import LabelStructure, band_path
+from label_rules import HEXAGONAL, LabelStructure, band_path
 
 from ase_tracegrad.io.store import StoreReader, StoreWriter, content_hash
 from ase_tracegrad.labels.campaign import LabelJob, label_path, run_campaign
@@ -20,8 +20,11 @@ def make_label_set(
     structures: list[LabelStructure],
     settings: Callable[[tuple[int, int, int]], Cp2kSettings],
     workers: int | None = None,
+    corners: np.ndarray = HEXAGONAL,
 ):
     """Run what is missing and pack what is finished into ``packed``; settings(k mesh) is what CP2K is told.
+
+    corners: of the path along which CP2K prints bands, fractional (see band_path).
 
     Raises SystemExit with the first failure when a structure has no label.
     """
@@ -30,7 +33,7 @@ def make_label_set(
         LabelJob(
             item.name,
             compute_labels,
-            {"atoms": item.atoms, "settings": settings(item.kpoints), "band_kpts": band_path()},
+            {"atoms": item.atoms, "settings": settings(item.kpoints), "band_kpts": band_path(corners)},
             {"split": item.split, "seed": item.seed},
         )
         for item in structures
