@@ -95,7 +95,7 @@ def solve_levels(sums: BlochSum, n_electrons: float, *, spin_degeneracy: int = 2
     if gap < SMALLEST_GAP:
         raise OpenShellError(
             f"the highest filled and the lowest empty level are {gap:.1e} eV apart: their electrons are not paired in one of "
-            "them, and only closed shells are supported"
+            "them, and only closed shells are supported. If H is predicted, its error may have closed the gap: look for warnings"
         )
     if not np.iscomplexobj(sums.hamiltonian.values):
         coefficients = coefficients.real.copy()  # eigenvectors of real matrices, which the solver returns as complex numbers

@@ -15,7 +15,7 @@ from .equivariance import measure_equivariance
 from .metrics import BandReference, hamiltonian_error, pool_errors
 from .orbital_errors import orbital_errors, pool_orbital_errors
 
-# Test sets of the graphene data, whose samples do not name their group, by the beginning of their names up to the dash.
+# Test sets of our own data, whose samples do not name their group, by the beginning of their names up to the dash.
 GROUPS = {
     "x1": "primitive cell, strained",
     "x2": "displaced 2x2",
@@ -23,6 +23,18 @@ GROUPS = {
     "x4": "rippled 4x4",
     "vacuum": "primitive cell, more vacuum",
     "rect": "rippled rectangle",
+    "2x1x1": "displaced 2x1x1",
+    "2x2x2": "displaced 2x2x2",
+    "g2": "molecules of the G2 set",
+    "s1": "molecules, 1 heavy atom",
+    "s2": "molecules, 2 heavy atoms",
+    "s3": "molecules, 3 heavy atoms",
+    "s4": "molecules, 4 heavy atoms",
+    "s5": "molecules, 5 heavy atoms",
+    "s6": "molecules, 6 heavy atoms",
+    "s7": "molecules, 7 heavy atoms",
+    "s8": "molecules, 8 heavy atoms",
+    "s9": "molecules, 9 heavy atoms",
 }
 
 TURNED = 8  # structures on which a second stage's error of equivariance is measured

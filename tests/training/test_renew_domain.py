@@ -30,5 +30,5 @@ def test_the_limits_are_those_of_the_training(tmp_path, model, script):
 def test_other_data_are_refused(tmp_path, model, script):
     network, basis, card = load_checkpoint(model, DTYPES["float32"])
     save_checkpoint(model, network, basis, replace(card, data_sha256="0" * 64))
-    with pytest.raises(ValueError, match="is not what .* was trained on: expected sha256 000"):
+    with pytest.raises(ValueError, match=r"is not what .* was trained on: expected sha256 000"):
         script("renew_domain").renew(model, tmp_path / "data.h5")
