@@ -206,6 +206,12 @@ def test_stage_one_trained_as_long_as_both(comparison, config, command):
     assert {name: row["epochs"] for name, row in result["runs"].items()} == {"standardized-0": 1, "longer-0": 2}
 
 
+def test_splits_that_are_not_there(command):
+    """Known before anything is trained."""
+    with pytest.raises(SystemExit, match=r"holds no larger; it holds test, train, validation"):
+        command("--splits", "test", "larger")
+
+
 def test_runs_of_different_length_do_not_mix(command):
     command("--variants", "backbone")
     with pytest.raises(ValueError, match="holds runs of different length or data"):
