@@ -259,9 +259,9 @@ def main(arguments=None):
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     with StoreReader(make_config(options.config, "backbone", 0, options).data) as store:
-        digest, there = content_hash(store), {store.split(name) for name in store.names}
-        if missing := sorted(set(options.splits) - there):
-            raise SystemExit(f"--splits: {store.path} holds no {', '.join(missing)}; it holds {', '.join(sorted(filter(None, there)))}")
+        digest, there = content_hash(store), {store.split(name) or "structures without a split" for name in store.names}
+    if missing := sorted(set(options.splits) - there):
+        raise SystemExit(f"--splits: the data hold no {', '.join(missing)}; they hold {', '.join(sorted(there))}")
     diverged = []
     for seed, name in product(options.seeds, options.variants):
         try:

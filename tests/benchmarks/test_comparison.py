@@ -208,7 +208,7 @@ def test_stage_one_trained_as_long_as_both(comparison, config, command):
 
 def test_splits_that_are_not_there(command):
     """Known before anything is trained."""
-    with pytest.raises(SystemExit, match=r"holds no larger; it holds test, train, validation"):
+    with pytest.raises(SystemExit, match=r"hold no larger; they hold test, train, validation"):
         command("--splits", "test", "larger")
 
 
