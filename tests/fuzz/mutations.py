@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -186,7 +187,7 @@ def damage_safetensors(path: Path, rng: np.random.Generator):
 
 def damage_sqlite(path: Path, rng: np.random.Generator):
     """Replace a value of a row by one of another type or size, or rename a column."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(data)")]
         column = columns[rng.integers(len(columns))]
         if rng.random() < 0.1:
@@ -199,4 +200,3 @@ def damage_sqlite(path: Path, rng: np.random.Generator):
             changed[rng.integers(len(changed))] ^= 128
             choices += [bytes(changed), value[:-1], value * 2, np.full(len(value) // 8, np.nan).tobytes()] * 2
         connection.execute(f"UPDATE data SET {column} = ?", (choices[rng.integers(len(choices))],))
-    connection.close()

@@ -4,6 +4,7 @@ import os
 import pickle
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -59,7 +60,7 @@ def trajectory(tmp_path):
 
 def pickled_row(path, row: int) -> dict:
     """What QH9's code puts into its LMDB for a row of the stable database."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         found = connection.execute("SELECT id, N, Z, pos, Ham FROM data WHERE id = ?", (row,)).fetchone()
     return dict(zip(("id", "num_nodes", "atoms", "pos", "Ham"), found, strict=True))
 
@@ -75,9 +76,8 @@ def write_lmdb(folder, path):
 
 
 def damage(path, command: str, *values):
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(command, values)
-    connection.close()
 
 
 # -- what is written is read -----------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_round_trip(database):
 
 def test_the_schema_is_that_of_qh9(database, trajectory):
     """Types as QH9's own reader decodes them: int32, float64; Angstrom or Bohr; the id of dynamic rows is a blob of one int64."""
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection, connection:
         columns = [(name, kind) for _, name, kind, *_ in connection.execute("PRAGMA table_info(data)")]
         assert columns == [("id", "INTEGER"), ("N", "INTEGER"), ("Z", "BLOB"), ("pos", "BLOB"), ("Ham", "BLOB")]
         row = connection.execute("SELECT * FROM data WHERE id = 0").fetchone()
@@ -110,7 +110,7 @@ def test_the_schema_is_that_of_qh9(database, trajectory):
     assert np.frombuffer(row[2], np.int32).tolist() == [8, 1, 1]
     assert np.array_equal(np.frombuffer(row[3], np.float64).reshape(3, 3), atoms.positions)
     assert np.frombuffer(row[4], np.float64).size == (14 + 5 + 5) ** 2
-    with sqlite3.connect(trajectory) as connection:
+    with closing(sqlite3.connect(trajectory)) as connection, connection:
         names = [name for _, name, *_ in connection.execute("PRAGMA table_info(data)")]
         row = connection.execute("SELECT * FROM data").fetchone()
     assert names == ["id", "geo_id", "N", "Z", "pos", "ekin", "epot", "etot", "time", "Ham", "converged"]
@@ -192,7 +192,7 @@ def test_fock_diagonalised_with_s_gives_the_orbital_energies_of_pyscf(tmp_path):
     calculation.kernel()
     fock = calculation.get_fock()
     path = tmp_path / "water.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE data (id INTEGER NOT NULL PRIMARY KEY,  N INTEGER, Z BLOB, pos BLOB, Ham BLOB)")
         blobs = (atoms.numbers.astype(np.int32).tobytes(), atoms.positions.tobytes(), np.ascontiguousarray(fock).tobytes())
         connection.execute("INSERT INTO data VALUES (0, 3, ?, ?, ?)", blobs)
