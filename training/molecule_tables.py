@@ -37,7 +37,7 @@ def is_of_molecules(result: dict) -> bool:
 
 
 def molecule_tables(results: list[dict], cycles: dict | None) -> str:
-    """A table for each split of each set, and ratios; results: comparison_*.json of molecules, cycles: scf_cycles.json."""
+    """A table for each split of each set, and ratios; results: comparison_*.json of molecules, cycles: scf_cycles_comparison.json."""
     blocks = []
     for result in results:
         blocks.append(
@@ -128,7 +128,7 @@ def cycle_lines(cycles: dict | None, split: str, runs: Runs) -> list[str]:
 
 
 def find_models(cycles: dict | None, split: str, runs: Runs) -> dict[str, dict]:
-    """{run: figures of scf_cycles.json}: models of comparison.py lie in folders named like their runs."""
+    """{run: figures of scf_cycles_comparison.json}: models of comparison.py lie in folders named like their runs."""
     models = ((cycles or {"summary": {}})["summary"].get(f"split {split}") or {"models": {}})["models"]
     return {name: figures for path, figures in models.items() if (name := Path(path).parent.name) in runs}
 

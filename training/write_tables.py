@@ -161,7 +161,9 @@ def read_comparisons() -> list[dict]:
 
 def molecule_comparison() -> str:
     """What each variant reached on molecules, and the SCF cycles that its density costs."""
-    return molecule_tables([result for result in read_comparisons() if is_of_molecules(result)], read_if_there("scf_cycles"))
+    return molecule_tables(
+        [result for result in read_comparisons() if is_of_molecules(result)], read_if_there("scf_cycles_comparison")
+    )
 
 
 def read_if_there(name: str) -> dict | None:
