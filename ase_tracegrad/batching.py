@@ -23,6 +23,7 @@ Item = TypeVar("Item")
 # Numbers in the H(R) of one forward pass; each costs about 130 bytes on the way (measured on the embedded
 # architecture). A CPU gains nothing from more than this, and progress should show.
 LARGEST_BATCH = {"cpu": 1_000_000, "cuda": 10_000_000}
+SHOWN = 3  # reasons in a warning; one cause often has many
 
 
 class OutOfDomainWarning(UserWarning):
@@ -138,8 +139,11 @@ def _size(predictor, structure: Structure, batch: int | str) -> int:
 
 
 def _check(predictor, structure: Structure):
-    for reason in predictor.check(structure):
-        warn_caller(f"outside the training domain of {predictor.card.name}: {reason}", OutOfDomainWarning)
+    reasons = predictor.check(structure)
+    if reasons:
+        more = f"; and {len(reasons) - SHOWN} more reasons" if len(reasons) > SHOWN else ""
+        listed = "; ".join(reasons[:SHOWN])
+        warn_caller(f"outside the training domain of {predictor.card.name}: {listed}{more}", OutOfDomainWarning)
 
 
 def _count_elements(predictor, structure: Structure) -> int:

@@ -291,4 +291,5 @@ class TraceGradCalculator(MolecularProperties, ReciprocalSpace, Calculator, GetO
 
     def __repr__(self) -> str:
         parameters = "".join(f", {key}={value!r}" for key, value in list(self.todict().items())[1:])
-        return f"TraceGradCalculator({self.predictor.card.name!r}{parameters})\n{self.predictor.card}"
+        card, equivariance = self.predictor.card, self.predictor.equivariance
+        return f"TraceGradCalculator({card.name!r}{parameters})\n{card.describe(equivariance)}"

@@ -42,7 +42,6 @@ from ase_tracegrad.nn.predictor import DTYPES, Predictor
 
 RESULTS = Path(__file__).parent / "results"
 FINISHED = "result.json"
-LEFT_OUT = (*MAY_CHANGE, "start")  # where a second stage begins follows from the variant
 
 
 def make_config(path: Path, name: str, seed: int, options) -> TrainingConfig:
@@ -97,7 +96,7 @@ def run(config: TrainingConfig, digest: str, splits: list[str]) -> dict:
     Of the split test alone its groups are told apart; of several, each is a group.
     """
     file = Path(config.out) / FINISHED
-    made_with = {k: v for k, v in config_to_dict(config).items() if k not in LEFT_OUT} | {"data_sha256": digest}
+    made_with = {k: v for k, v in config_to_dict(config).items() if k not in MAY_CHANGE} | {"data_sha256": digest}
     if file.exists():
         result = json.loads(file.read_text())
         if not _alike(result["made_with"], made_with):
@@ -177,7 +176,7 @@ def _alike(before: dict, now: dict) -> bool:
     """Whether two runs were made with the same settings and data; settings that came later had their defaults before."""
     settings = {key: value for key, value in before.items() if key != "data_sha256"} | {"data": "", "out": ""}
     complete = config_to_dict(config_from_dict(TrainingConfig, settings))
-    kept = {key: value for key, value in complete.items() if key not in LEFT_OUT}
+    kept = {key: value for key, value in complete.items() if key not in MAY_CHANGE}
     return kept | {"data_sha256": before["data_sha256"]} == now
 
 
@@ -185,7 +184,7 @@ def collect(work: Path) -> dict[str, dict]:
     """The finished runs of a folder, '<variant>-<seed>', in the order of the variants."""
     found = {file.parent.name: json.loads(file.read_text()) for file in work.glob(f"*/{FINISHED}")}
     for run in found.values():  # older versions wrote down where the run lay
-        run["made_with"] = {key: value for key, value in run["made_with"].items() if key not in LEFT_OUT}
+        run["made_with"] = {key: value for key, value in run["made_with"].items() if key not in MAY_CHANGE}
     names = list(ALL)
     return dict(sorted(found.items(), key=lambda item: (names.index(variant_of(item[0])), int(item[0].rsplit("-", 1)[1]))))
 

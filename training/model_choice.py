@@ -46,9 +46,13 @@ def has_second_stage(runs: Runs) -> bool:
 
 
 def shared_seeds(runs: Runs) -> list[int]:
-    """The seeds that every candidate with runs was trained with: only these are compared."""
-    seeds = [{int(name.rsplit("-", 1)[1]) for name in runs if name.rsplit("-", 1)[0] == variant} for variant in CANDIDATES]
-    return sorted(set.intersection(*(found for found in seeds if found)))
+    """The seeds that every candidate with runs was trained with: only these are compared. SystemExit if there is none."""
+    seeds = {variant: {int(name.rsplit("-", 1)[1]) for name in runs if name.rsplit("-", 1)[0] == variant} for variant in CANDIDATES}
+    shared = set.intersection(*(found for found in seeds.values() if found))
+    if not shared:
+        listed = "; ".join(f"{variant} {sorted(found)}" for variant, found in seeds.items() if found)
+        raise SystemExit(f"no seed is shared by all candidates: {listed}. Run benchmarks/comparison.py with equal --seeds")
+    return sorted(shared)
 
 
 def count_seeds(seeds: list[int]) -> str:

@@ -37,7 +37,7 @@ def is_of_molecules(result: dict) -> bool:
 
 
 def molecule_tables(results: list[dict], cycles: dict | None) -> str:
-    """A table for each split of each set, and ratios; results: comparison_*.json of molecules, cycles: scf_cycles_comparison.json."""
+    """A table for each split of each set, and ratios; results: comparison_*.json, cycles: scf_cycles_comparison.json."""
     blocks = []
     for result in results:
         blocks.append(

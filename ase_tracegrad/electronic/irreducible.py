@@ -48,7 +48,7 @@ def reduce_mesh(
     subgroup = group.select(obeyed)
     difference = _energy_difference(sums, subgroup, below)
     if difference > tolerance:
-        logger.warning(
+        logger.info(
             "k-points are not reduced by rotations: E(k) and E(Wk) differ by %.2g eV (tolerance %.2g eV)", difference, tolerance
         )
         return with_reversal

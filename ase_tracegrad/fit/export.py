@@ -33,6 +33,7 @@ def export_model(trainer: Trainer) -> Path:
     code = str(first.get("version", first.get("code", basis.code)))
     if "version" in first and basis.code not in code:
         code = f"{basis.code} {code}"
+    epochs = f"{trainer.epoch} epochs" + (" of the second stage" if config.network.harmose.n_blocks else "")
     card = ModelCard(
         name=config.card.name,
         description=config.card.description,
@@ -41,7 +42,7 @@ def export_model(trainer: Trainer) -> Path:
         code=code,
         xc=basis.xc,
         cutoff=config.network.cutoff,
-        training_set=f"{len(train)} structures, {sum(g.graph.n_onsite for g in train)} atoms, {trainer.epoch} epochs",
+        training_set=f"{len(train)} structures, {sum(g.graph.n_onsite for g in train)} atoms, {epochs}",
         data_sha256=digest,
         label_noise_mev=config.card.label_noise_mev,
         domain=describe_domain((g.graph for g in train), trainer.network.elements, config.network.cutoff),

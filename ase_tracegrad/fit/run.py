@@ -23,7 +23,7 @@ from .export import MODEL_FILE, export_model
 from .labelled import NO_FERMI_LEVEL, count_bytes, describe_missing_splits
 from .processes import Processes, join_processes
 from .schedule import Schedule
-from .state import STATE_FILE, prepare_folder
+from .state import STATE_FILE, check_finished, prepare_folder
 from .trainer import Trainer
 
 NEEDED = ("train", "validation")
@@ -47,7 +47,11 @@ def train_model(config: TrainingConfig, *, resume: bool = False, threads: int | 
                 f"{config.optimizer.batch_size}: set it to at least {processes.size}, or start fewer processes"
             )
         first, last = split_stages(config)
-        if first is not None and not (resume and (Path(first.out) / MODEL_FILE).exists()):
+        if first is not None and resume and (Path(first.out) / MODEL_FILE).exists():
+            check_finished(Path(first.out), first)
+        elif first is not None:
+            if not resume:
+                prepare_folder(Path(last.out), resume=False)  # refused now and not after stage 1
             _train(first, processes, resume=resume)
             processes.wait()
             resume = False
@@ -78,7 +82,8 @@ def split_stages(config: TrainingConfig) -> tuple[TrainingConfig | None, Trainin
     if config.network.harmose.n_blocks == 0:
         return None, config
     refine = config.refine
-    schedule = replace(config.schedule, kind="one-cycle", epochs=refine.epochs)
+    # Examples are turned late in it, and validation structures never: an early stop would come before they are.
+    schedule = replace(config.schedule, kind="one-cycle", epochs=refine.epochs, early_stop=0)
     optimizer = replace(config.optimizer, learning_rate=refine.learning_rate)
     last = replace(config, schedule=schedule, optimizer=optimizer)
     if config.start:
@@ -92,8 +97,8 @@ def plan_run(config: TrainingConfig) -> tuple[str, list[str]]:
     """(text for people, problems): the resolved configuration, the data found, the size of the model; nothing is trained."""
     lines = [yaml.safe_dump(config_to_dict(config), sort_keys=False).rstrip(), ""]
     problems = []
-    if (Path(config.out) / STATE_FILE).exists():
-        lines.append(f"run: {config.out} holds a run; --resume continues it")
+    stages = [stage for stage in split_stages(config) if stage is not None]
+    lines += [f"run: {stage.out} holds a run; --resume continues it" for stage in stages if (Path(stage.out) / STATE_FILE).exists()]
     try:
         with StoreReader(config.data) as store:
             basis, splits = store.basis, Counter(map(store.split, store.names))
@@ -112,6 +117,7 @@ def plan_run(config: TrainingConfig) -> tuple[str, list[str]]:
                 if config.uses_bands and "fermi_level" not in sample.info:
                     problems.append(f"{first} has no Fermi level: {NO_FERMI_LEVEL}")
                 lines += _describe_model(config, basis, first, sample, splits)
+                lines += [_describe_steps(stage, splits) for stage in stages]
     except (OSError, ValueError) as error:
         where = "; training/prepare*.py make those of training/configs, tracegrad convert any other"
         problems.append(f"data: {error}" + (where if isinstance(error, OSError | FormatError) else ""))
@@ -122,9 +128,8 @@ def _describe_model(config: TrainingConfig, basis, name: str, sample: Sample, sp
     with torch.random.fork_rng(devices=[]):
         network = build_network(config.network, basis, sorted(basis.atoms)).float()
     graph = label_graph(name, sample, network)
-    counts = {split: min(splits[split], config.limit) if config.limit else splits[split] for split in NEEDED}
-    memory, limit = count_bytes(graph) * sum(counts.values()) / 1e9, config.memory_gb
-    schedule = Schedule(config.schedule, config.optimizer, -(-counts["train"] // config.optimizer.batch_size))
+    memory = count_bytes(graph) * sum(_count(config, splits, split) for split in NEEDED) / 1e9
+    limit = config.memory_gb
     shells = "; ".join(f"{symbol_of(z)} l = {' '.join(map(str, basis[z].angular_momenta))}" for z in network.elements)
     distances = sample.hamiltonian.distances(sample.structure.positions, sample.structure.cell)
     reach = np.array([network.reach[z] for z in sample.structure.numbers.tolist()])
@@ -139,7 +144,19 @@ def _describe_model(config: TrainingConfig, basis, name: str, sample: Sample, sp
         f"{len(sample.structure)} atoms, {graph.batch.n_pairs} pairs within the cut-off; blocks reach {distances.max():.2f} "
         f"Angstrom, {left_out}",
         f"memory: about {memory:.2g} GB of labels per process" + (f", of which {limit:g} GB stay" if limit else ", all kept"),
-        f"steps: {schedule.steps_per_epoch} per epoch, {schedule.total_steps} at most; learning rate ({config.schedule.kind}) "
-        f"{schedule.rate(0):.2g} at first, {config.optimizer.learning_rate:.2g} at most, {int(os.environ.get('WORLD_SIZE', '1'))} "
-        f"process(es) on {config.device}",
     ]
+
+
+def _describe_steps(config: TrainingConfig, splits: Counter) -> str:
+    """Of one stage."""
+    what = "steps of the second stage" if config.network.harmose.n_blocks else "steps"
+    schedule = Schedule(config.schedule, config.optimizer, -(-_count(config, splits, "train") // config.optimizer.batch_size))
+    return (
+        f"{what}: {schedule.steps_per_epoch} per epoch, {schedule.total_steps} at most; learning rate ({config.schedule.kind}) "
+        f"{schedule.rate(0):.2g} at first, {config.optimizer.learning_rate:.2g} at most, {int(os.environ.get('WORLD_SIZE', '1'))} "
+        f"process(es) on {config.device}"
+    )
+
+
+def _count(config: TrainingConfig, splits: Counter, split: str) -> int:
+    return min(splits[split], config.limit) if config.limit else splits[split]

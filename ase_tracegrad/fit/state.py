@@ -14,10 +14,10 @@ from ..nn.torch_files import TORCH_DAMAGE
 from ..replace_file import replace_file
 from .config import TrainingConfig
 
-STATE_FILE = "state.pt"
-# What may change between two parts of a run without changing what is learned: folders may move (the labels are compared),
-# and where and how the work is done is not part of the result.
-MAY_CHANGE = ("data", "out", "device", "memory_gb", "tensorboard")
+STATE_FILE, CONFIG_FILE = "state.pt", "config.json"
+# What may change between two parts of a run without changing what is learned: folders may move (the labels are compared, and
+# the weights of the state replace those of 'start'), and where and how the work is done is not part of the result.
+MAY_CHANGE = ("data", "out", "start", "device", "memory_gb", "tensorboard")
 
 
 def prepare_folder(out: Path, *, resume: bool):
@@ -66,21 +66,36 @@ def read_state(out: Path, config: TrainingConfig, labels: str) -> dict[str, Any]
             raise ValueError(f"the checksum of {damaged} is wrong")
         content.seek(0)
         state = torch.load(content, map_location="cpu", weights_only=True)
-        # A state of an older version does not name settings that came later; it was trained with their defaults.
-        before = _flatten(config_to_dict(config_from_dict(TrainingConfig, json.loads(state["config"]))))
-        same_labels = state["labels"] == labels
-    except ConfigError as error:
-        raise ValueError(f"{path} has settings that this version does not know, start the run anew: {error}") from error
+        before, same_labels = json.loads(state["config"]), state["labels"] == labels
     except (*TORCH_DAMAGE, zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged, start the run anew: {error}") from error
+    _check_settings(path, before, config)
+    if not same_labels:
+        raise ValueError(f"{path} was trained on other labels than {config.data} holds now: start anew in another 'out'")
+    return state
+
+
+def check_finished(out: Path, config: TrainingConfig):
+    """ValueError if the finished run in this folder had other settings, OSError if it says nothing of them."""
+    path = out / CONFIG_FILE
+    try:
+        before = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, start the run anew: {error}") from error
+    _check_settings(path, before, config)
+
+
+def _check_settings(path: Path, found: dict, config: TrainingConfig):
+    try:
+        # A run of an older version does not name settings that came later; it was trained with their defaults.
+        before = _flatten(config_to_dict(config_from_dict(TrainingConfig, found)))
+    except ConfigError as error:
+        raise ValueError(f"{path} has settings that this version does not know, start the run anew: {error}") from error
     now = _flatten(config_to_dict(config))
     changed = [key for key in sorted(now) if key not in MAY_CHANGE and before[key] != now[key]]
     if changed:
         listed = "; ".join(f"{key} = {before[key]!r} (now {now[key]!r})" for key in changed)
         raise ValueError(f"{path} was written with other settings: {listed}. Use the same configuration, or another 'out'")
-    if not same_labels:
-        raise ValueError(f"{path} was trained on other labels than {config.data} holds now: start anew in another 'out'")
-    return state
 
 
 def _flatten(config: dict, prefix: str = "") -> dict:

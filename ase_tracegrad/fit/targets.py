@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..nn.network import HamiltonianNetwork
-from ..nn.readout import N_TABLE, TABLE_START, BlockReadout, scale_blocks
+from ..nn.readout import N_TABLE, TABLE_START, BlockReadout
 from .dataset import LabelledGraph
 
 MIN_OFFSITE_SPREAD = 3e-4  # eV; below it there is only numerical noise of the labels
@@ -75,29 +75,6 @@ def _fill_tables(readout: BlockReadout, network: HamiltonianNetwork, graphs: lis
         variance = _average_groups((y - mean).square().mean(0, keepdim=True), facts["piece"])[0]
         readout.onsite_mean[s].copy_(mean)
         readout.onsite_spread[s].copy_(variance.sqrt().clamp_min(MIN_ONSITE_SPREAD))
-
-
-@torch.no_grad()
-def fit_refinement(network: HamiltonianNetwork, graphs: list[LabelledGraph]):
-    """Make the error that stage 1 leaves the unit of the second stage: root mean square over the training data, in spreads."""
-    refiner = network.refiner
-    if refiner is None:
-        raise ValueError("this network has no second stage: set network.harmose.n_blocks")
-    readout, squares, counts = network.readout, torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    for graph in graphs:
-        prediction, batch = network(graph.batch, refine=False), graph.batch
-        labels, envelope = (graph.offsite, graph.onsite), readout.envelope(batch)
-        if prediction.energy_zero is not None:
-            overlaps = (graph.offsite_overlap, graph.onsite_overlap)
-            labels = tuple(h - prediction.energy_zero * s for h, s in zip(labels, overlaps, strict=True))
-        offsite = (
-            readout.couple_offsite(prediction.offsite - scale_blocks(labels[0], envelope), batch) / readout.statistics(batch)[1]
-        )
-        onsite = readout.couple_onsite(prediction.onsite - labels[1]) / readout.onsite_spread[batch.species]
-        for k, error in enumerate((offsite, onsite)):
-            squares[k] += error.double().square().sum()
-            counts[k] += error.numel()
-    refiner.unit.copy_((squares / counts).sqrt())
 
 
 @torch.no_grad()

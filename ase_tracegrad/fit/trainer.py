@@ -22,7 +22,6 @@ from ..nn.config import config_to_dict
 from ..nn.network import HamiltonianNetwork, count_parameters
 from ..nn.rotated import forward_rotated, random_rotation
 from ..replace_file import replace_text
-from .channels import flatten_distance
 from .config import TrainingConfig
 from .dataset import LabelledGraph, labels_hash
 from .device import choose_training_device, to_device
@@ -31,15 +30,15 @@ from .labelled import LabelledGraphs, load_labelled
 from .log import TrainingLog
 from .loss import BlochStates, band_loss, element_loss, make_bloch_states, trace_loss
 from .metrics import BandError, BandReference, HamiltonianError, hamiltonian_error, pool_errors
+from .prepare_network import fit_refinement, prepare_network
 from .processes import Processes
 from .schedule import Schedule
 from .start import start_from
-from .state import prepare_folder, read_state, write_state
-from .targets import fit_reference, fit_refinement, fit_standardization, trace_labels
+from .state import CONFIG_FILE, prepare_folder, read_state, write_state
+from .targets import trace_labels
 
 log = logging.getLogger(__name__)
 
-MEASURED = 64  # structures that a network sees before training, see HamiltonianNetwork.prepare
 LOSSES = ("loss", "trace_loss", "band_loss")
 COUNTERS = ("epoch", "step", "running_norm", "seconds")
 
@@ -56,11 +55,10 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):  # the seed is ours, the global generator stays the user's
             torch.manual_seed(config.seed)
             self.network = build_network(config.network, basis, elements).float()
-        if config.start:
-            start_from(self.network, config.start)
+        self._begins_refined = bool(config.start) and start_from(self.network, config.start)
         self.log = TrainingLog(self.out, config.schedule.epochs, tensorboard=config.tensorboard and self.processes.leads)
         self._load_data(basis)
-        if self._refines and not config.refine.joint:
+        if self._frozen:
             self.network.freeze_first_stage()
         self.network.to(self.device)
         self.processes.copy_from_leader(self.network)
@@ -86,22 +84,22 @@ class Trainer:
             memory=config.memory_gb * 1e9 or math.inf,
         )
         self.labels = labels_hash(graph for split in ("train", "validation") for graph in self.data[split])
-        if config.standardize:
-            fit_standardization(self.network, self.data["train"].kept)
-        fit_reference(self.network, self.data["train"].kept)
-        if config.standardize == "per-channel":
-            flatten_distance(self.network, self.data["train"].kept)
-        self.network.prepare([graph.batch for graph in self.data["train"].kept[:MEASURED]], basis)
-        if self._refines:
+        if not (self._frozen and config.start):  # what was fitted to the data of a frozen stage 1 belongs to its weights
+            prepare_network(self.network, self.data["train"].kept, basis, config.standardize)
+        if self._refines and not self._begins_refined:
             fit_refinement(self.network, self.data["train"].kept)
         self.examples: dict[str, Example] = {}
         self.states: dict[str, BlochStates] = {}
         self.references: dict[str, BandReference] = {}
 
     @property
+    def _frozen(self) -> bool:
+        """Whether stage 1 stays as it is."""
+        return self._refines and not self.config.refine.joint
+
+    @property
     def _uses_traces(self) -> bool:
-        learns = not self._refines or self.config.refine.joint
-        return learns and self.config.network.tracegrad.decoder and self.config.loss.trace_weight > 0
+        return not self._frozen and self.config.network.tracegrad.decoder and self.config.loss.trace_weight > 0
 
     @property
     def _refines(self) -> bool:
@@ -125,7 +123,7 @@ class Trainer:
         if self.epoch == 0:
             prepare_folder(self.out, resume=False)
         if self.processes.leads:
-            replace_text(self.out / "config.json", json.dumps(config_to_dict(self.config), indent=1))
+            replace_text(self.out / CONFIG_FILE, json.dumps(config_to_dict(self.config), indent=1))
             log.info("%d parameters, %d training structures", count_parameters(self.network), len(self.data["train"]))
             self.log.begin(self.epoch)
         epochs, name, quiet = self.config.schedule.epochs, self.config.card.name, not (progress and self.processes.leads)

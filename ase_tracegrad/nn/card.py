@@ -44,6 +44,10 @@ class ModelCard:
         return describe_rotations(self.equivariance)
 
     def __str__(self) -> str:
+        return self.describe(self.rotations)
+
+    def describe(self, rotations: str) -> str:
+        """The facts as a table; rotations: how exactly what predicts with this model follows a turned structure."""
         from ..symbols import symbol_of
 
         rows = [
@@ -55,9 +59,11 @@ class ModelCard:
             ("training data", self.training_set),
             ("label noise", f"{self.label_noise_mev:g} meV in the bands"),
         ]
-        rows.append(("equivariance", self.rotations))
+        rows.append(("equivariance", rotations))
         lines = [f"{name:>14}  {value}" for name, value in rows if value]
         if self.errors:
+            if rotations != self.rotations and self.equivariance:
+                lines.append(f"{'':>14}  test errors are those of both stages, without averages over orientations")
             lines.append(f"{'test errors':>14}  {'set':<28}{'H MAE':>9}{'bands RMSE':>12}{'max':>9}   (meV)")
             for test, figures in self.errors.items():
                 cells = [_cell(figures, key) for key in ("mae_all", "band_rmse", "band_max")]
@@ -98,9 +104,9 @@ def describe_rotations(equivariance: Mapping[str, float]) -> str:
     """What a measured error of equivariance says, '' for none; meV."""
     if not equivariance:
         return ""
-    rmse, largest = (f"{equivariance[key]:.2g}" for key in ("rmse", "max"))
-    bands = f", bands by up to {equivariance['band_max']:.2g}" if "band_max" in equivariance else ""
-    return f"turning the structure changes H by {rmse} meV (max {largest}){bands}"
+    rmse, largest = (f"{float(f'{equivariance[key]:.2g}'):g}" for key in ("rmse", "max"))
+    bands = f", bands by {equivariance['band_max']:.2g}" if "band_max" in equivariance else ""
+    return f"turning the structure changes H by {rmse} meV; at most, in a few samples: an element by {largest}{bands}"
 
 
 def _cell(figures: dict[str, float], key: str) -> str:

@@ -152,6 +152,7 @@ class Predictor:
             turns = [turn @ turns[0] for turn in (random_rotation(generator) for _ in range(self.n_rotations))]
         parts = [forward_rotated(self.network, batch, turn, refine=self.refine) for turn in turns]
         offsite, onsite = (sum(getattr(part, name) for part in parts) / len(parts) for name in ("offsite", "onsite"))
+        offsite, onsite = self.network.readout.hermitian_part(offsite, onsite, batch)  # turning costs the last digits
         return replace(parts[0], offsite=offsite, onsite=onsite)
 
     def __repr__(self) -> str:

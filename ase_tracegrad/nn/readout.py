@@ -95,9 +95,14 @@ class BlockReadout(nn.Module):
         """Blocks plus the Hermitian part of changes (E, C) and (N, C), given in common axes in units of the spread."""
         _, spread = self.statistics(batch)
         added = self._to_blocks(change * self._average_orders(spread))
-        added = 0.5 * (added + self._adjoint(added.index_select(0, batch.reverse)))
         onsite_added = self._to_blocks(onsite_change * self.onsite_spread[batch.species])
-        return offsite + scale_blocks(added, self.envelope(batch)), onsite + 0.5 * (onsite_added + self._adjoint(onsite_added))
+        added, onsite_added = self.hermitian_part(added, onsite_added, batch)
+        return offsite + scale_blocks(added, self.envelope(batch)), onsite + onsite_added
+
+    def hermitian_part(self, offsite: Tensor, onsite: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
+        """Blocks (E, ..., U, U) and (N, ..., U, U) that are Hermitian to rounding, made so to the last digit."""
+        offsite = 0.5 * (offsite + self._adjoint(offsite.index_select(0, batch.reverse)))
+        return offsite, 0.5 * (onsite + self._adjoint(onsite))
 
     def _average_orders(self, spread: Tensor) -> Tensor:
         """The spread (E, C) of each irrep as a whole: in common axes its orders mix."""

@@ -67,7 +67,7 @@ def test_without_a_fermi_level_only_elements(model):
     assert found["max"] > found["rmse"] > 0
     assert "band_max" not in found
     card = replace(load_model(model).card, equivariance=found)
-    assert "(max" in str(card)
+    assert "an element by" in str(card)
     assert "bands by" not in str(card)
 
 
@@ -117,16 +117,20 @@ def test_the_report_says_how_exact_the_model_is(model, tmp_path):
     measured = tmp_path / "measured.safetensors"
     network, basis, card = load_checkpoint(model, torch.float32)
     save_checkpoint(measured, network, basis, replace(card, equivariance={"rmse": 0.71, "max": 8.25, "band_max": 3.1}))
-    text = "turning the structure changes H by 0.71 meV (max 8.2), bands by up to 3.1"
+    text = "turning the structure changes H by 0.71 meV; at most, in a few samples: an element by 8.2, bands by 3.1"
     assert text in str(symmetric_chain(measured).calc.symmetry_report())
     assert f"{text}; less here, the mean over 2 orientations" in str(
         symmetric_chain(measured, n_rotations=2).calc.symmetry_report()
     )
+    assert text in repr(symmetric_chain(measured).calc)
+    assert f"{text}; less here" in repr(symmetric_chain(measured, n_rotations=2).calc)
     alone = symmetric_chain(measured, refine=False).calc
     assert "equivariance of the model           exact" in str(alone.symmetry_report())
     assert repr(alone).startswith("TraceGradCalculator('refined', refine=False, ")
+    assert "turning" not in repr(alone)
     save_checkpoint(measured, network, basis, replace(card, equivariance={}))
     assert "not measured" in str(symmetric_chain(measured).calc.symmetry_report())
+    assert "not measured" in repr(symmetric_chain(measured).calc)
 
 
 def test_a_row_of_a_data_base_keeps_the_options(model):
