@@ -35,6 +35,7 @@ class HueckelMolecules:
     def __init__(self):
         self.card, self.basis = CARD, def2_svp_basis()
         self.device, self.dtype, self.n_spin, self.reference = "cpu", "float64", 1, "none"
+        self.equivariance = "exact"
         self.seen = 0
 
     def check(self, structure):

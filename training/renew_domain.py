@@ -2,7 +2,8 @@
 
     python training/renew_domain.py ase_tracegrad/models/mos2-pbe.safetensors training/data/mos2/mos2.h5
 
-The weights stay. Data other than those of the card are refused.
+The weights stay. Data other than those of the card are refused. NAME.trust.json holds the hash of the model file and has to be made
+anew: tracegrad screen calibrate.
 """
 
 import argparse
