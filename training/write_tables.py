@@ -113,7 +113,7 @@ def equivariance_errors(runs: dict[str, dict]) -> list[str]:
     lines = []
     for name, run in runs.items():
         if turned := run.get("equivariance"):
-            rmse, largest, bands, band = (f"{turned[key]:.2g}" for key in ("rmse", "max", "band_rmse", "band_max"))
+            rmse, largest, bands, band = (f"{float(f'{turned[key]:.2g}'):g}" for key in ("rmse", "max", "band_rmse", "band_max"))
             lines.append(
                 f"* Turning the structure changes ({name}) H by {rmse} meV, at most {largest}; bands by {bands}, at most {band}"
             )
