@@ -10,9 +10,9 @@ _RADII = """
     1.45 1.46 1.48 1.40 1.50 1.50 2.60 2.21 2.15 2.06 2.00 1.96 1.90 1.87 1.80 1.69
 """
 RADII = tuple(map(float, _RADII.split()))
-HEAVIEST = 1.5  # for elements beyond the table
+BEYOND = 1.5  # for elements beyond the table
 
 
 def covalent_radius(number: int) -> float:
     """Angstrom, of an atomic number."""
-    return RADII[number - 1] if 1 <= number <= len(RADII) else HEAVIEST
+    return RADII[number - 1] if 1 <= number <= len(RADII) else BEYOND

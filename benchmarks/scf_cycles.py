@@ -141,6 +141,11 @@ def choose_names(store: StoreReader, splits, limit: int | None) -> list[str]:
     return chosen
 
 
+def name_of(model: str) -> str:
+    """An embedded model's name as it is; of a file the last folder too, which names the run, and not where it lies."""
+    return "/".join(Path(model).parts[-2:])
+
+
 def report(summary: dict):
     """A line for each group and model."""
     for group, figures in summary.items():
@@ -171,7 +176,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "scf_cycles.json")
     options = parser.parse_args()
 
-    models = {model: load_model(model, device="cpu") for model in options.models}
+    models = {name_of(model): load_model(model, device="cpu") for model in options.models}
     facts = describe_machine("numpy", "torch", "pyscf") | {"models": {key: str(model.card.line) for key, model in models.items()}}
     rows: list[dict] = []
     with StoreReader(options.data) as store:

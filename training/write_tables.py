@@ -9,6 +9,8 @@ from model_choice import choice_tables
 from molecule_tables import is_of_molecules, molecule_error_table, molecule_tables
 from scf_tables import cycle_table, density_table
 
+from ase_tracegrad.nn.card import two_digits
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 COLUMNS = (
@@ -113,7 +115,7 @@ def equivariance_errors(runs: dict[str, dict]) -> list[str]:
     lines = []
     for name, run in runs.items():
         if turned := run.get("equivariance"):
-            rmse, largest, bands, band = (f"{float(f'{turned[key]:.2g}'):g}" for key in ("rmse", "max", "band_rmse", "band_max"))
+            rmse, largest, bands, band = (two_digits(turned[key]) for key in ("rmse", "max", "band_rmse", "band_max"))
             lines.append(
                 f"* Turning the structure changes ({name}) H by {rmse} meV, at most {largest}; bands by {bands}, at most {band}"
             )

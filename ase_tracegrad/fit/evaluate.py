@@ -27,14 +27,7 @@ GROUPS = {
     "2x2x2": "displaced 2x2x2",
     "g2": "molecules of the G2 set",
     "s1": "molecules, 1 heavy atom",
-    "s2": "molecules, 2 heavy atoms",
-    "s3": "molecules, 3 heavy atoms",
-    "s4": "molecules, 4 heavy atoms",
-    "s5": "molecules, 5 heavy atoms",
-    "s6": "molecules, 6 heavy atoms",
-    "s7": "molecules, 7 heavy atoms",
-    "s8": "molecules, 8 heavy atoms",
-    "s9": "molecules, 9 heavy atoms",
+    **{f"s{n}": f"molecules, {n} heavy atoms" for n in range(2, 10)},
 }
 
 TURNED = 8  # structures on which a second stage's error of equivariance is measured

@@ -104,9 +104,14 @@ def describe_rotations(equivariance: Mapping[str, float]) -> str:
     """What a measured error of equivariance says, '' for none; meV."""
     if not equivariance:
         return ""
-    rmse, largest = (f"{float(f'{equivariance[key]:.2g}'):g}" for key in ("rmse", "max"))
-    bands = f", bands by {equivariance['band_max']:.2g}" if "band_max" in equivariance else ""
+    rmse, largest = (two_digits(equivariance[key]) for key in ("rmse", "max"))
+    bands = f", bands by {two_digits(equivariance['band_max'])}" if "band_max" in equivariance else ""
     return f"turning the structure changes H by {rmse} meV; at most, in a few samples: an element by {largest}{bands}"
+
+
+def two_digits(value: float) -> str:
+    """Two significant digits, without an exponent where people do not expect one."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _cell(figures: dict[str, float], key: str) -> str:

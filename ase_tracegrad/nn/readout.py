@@ -80,14 +80,13 @@ class BlockReadout(nn.Module):
         local = torch.cat([row.flatten(1) for row in rows], dim=1) * spread + baseline
         turned = rotate_out(self._split(local), batch.rotations)
         blocks = self._to_blocks(torch.cat([row.flatten(1) for row in turned], dim=1))
-        blocks = 0.5 * (blocks + self._adjoint(blocks.index_select(0, batch.reverse)))
-        return scale_blocks(blocks, self.envelope(batch))
+        return scale_blocks(self._hermitian_pairs(blocks, batch), self.envelope(batch))
 
     def onsite_blocks(self, rows: Rows, batch: GraphBatch) -> Tensor:
         """Blocks (N, ..., U, U) in eV from the coupled standardised rows of the atoms."""
         flat = torch.cat([row.flatten(1) for row in rows], dim=1)
         blocks = self._to_blocks(flat * self.onsite_spread[batch.species] + self.onsite_mean[batch.species])
-        return 0.5 * (blocks + self._adjoint(blocks))
+        return self._hermitian_atoms(blocks)
 
     def add_refinement(
         self, offsite: Tensor, onsite: Tensor, change: Tensor, onsite_change: Tensor, batch: GraphBatch
@@ -101,8 +100,13 @@ class BlockReadout(nn.Module):
 
     def hermitian_part(self, offsite: Tensor, onsite: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
         """Blocks (E, ..., U, U) and (N, ..., U, U) that are Hermitian to rounding, made so to the last digit."""
-        offsite = 0.5 * (offsite + self._adjoint(offsite.index_select(0, batch.reverse)))
-        return offsite, 0.5 * (onsite + self._adjoint(onsite))
+        return self._hermitian_pairs(offsite, batch), self._hermitian_atoms(onsite)
+
+    def _hermitian_pairs(self, blocks: Tensor, batch: GraphBatch) -> Tensor:
+        return 0.5 * (blocks + self._adjoint(blocks.index_select(0, batch.reverse)))
+
+    def _hermitian_atoms(self, blocks: Tensor) -> Tensor:
+        return 0.5 * (blocks + self._adjoint(blocks))
 
     def _average_orders(self, spread: Tensor) -> Tensor:
         """The spread (E, C) of each irrep as a whole: in common axes its orders mix."""
