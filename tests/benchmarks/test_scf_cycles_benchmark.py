@@ -24,7 +24,7 @@ def test_water(load_benchmark, tmp_path, monkeypatch, tidy_pyscf):
     result = json.loads(out.read_text())
     assert set(result["summary"]) == {"all", "split test", "1 heavy atoms"}
     figures = result["summary"]["all"]
-    assert list(figures["models"]) == [f"{model.parent.name}/{model.name}"], "whose run it is, and not where it lies on this machine"
+    assert list(figures["models"]) == [f"{model.parent.name}/{model.name}"], "no path of this machine"
     starts, (found,) = figures["starts"], figures["models"].values()
     assert starts["label"]["cycles"] < found["cycles"] <= starts["minao"]["cycles"] < starts["1e"]["cycles"]
     assert found["same_energy"] == 1
