@@ -1,5 +1,6 @@
 """The wheel holds the whole package, models and all, and is small enough to mail."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import ase_tracegrad
 
 pytest.importorskip("setuptools", reason="setuptools, which builds the package, is not installed")
 
@@ -35,6 +38,12 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == {name for name in ours if not name.endswith(".part")}
     assert {"ase_tracegrad/py.typed", "ase_tracegrad/models/graphene-pbe.safetensors"} <= packed
+
+
+def test_one_version_everywhere():
+    newest = re.search(r"^## \[([^]]+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert newest.group(1) == cited.group(1) == ase_tracegrad.__version__
 
 
 def test_the_wheel_is_small_and_names_its_commands(wheel):
