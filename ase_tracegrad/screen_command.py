@@ -61,22 +61,26 @@ def run_screening(
         raise CommandError(f"--batch {batch}: expected 'auto' or a positive number")
     from .screen.driver import RunOptions, screen
 
-    done = screen(
-        structures,
-        model,
-        properties,
-        executor=load_executor(executor),
-        out=out,
-        workers=workers,
-        run=RunOptions(chunk, retry_failed),
-        kpts=parse_kpts(kpts),
-        path=path,
-        npoints=npoints,
-        dos_window=parse_window(dos_window),
-        device=device,
-        dtype=dtype,
-        batch=batch if batch == "auto" else int(batch),
-    )
+    try:
+        done = screen(
+            structures,
+            model,
+            properties,
+            executor=load_executor(executor),
+            out=out,
+            workers=workers,
+            run=RunOptions(chunk, retry_failed),
+            kpts=parse_kpts(kpts),
+            path=path,
+            npoints=npoints,
+            dos_window=parse_window(dos_window),
+            device=device,
+            dtype=dtype,
+            batch=batch if batch == "auto" else int(batch),
+        )
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted; the same command goes on where it ended (rows in {out})", err=True)
+        raise typer.Exit(130) from None
     typer.echo(str(done))
 
 

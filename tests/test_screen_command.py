@@ -50,6 +50,16 @@ def test_what_is_wrong_is_one_line(tmp_path, model, sheets, capsys):  # noqa: F8
     assert "collect" in capsys.readouterr().out
 
 
+def test_an_interrupt_says_how_to_go_on(tmp_path, model, sheets, capsys, monkeypatch):  # noqa: F811
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ase_tracegrad.screen.driver.screen", interrupt)
+    write(tmp_path / "a.extxyz", sheets(1))
+    assert run("screen", tmp_path / "a.extxyz", "--model", model, "--out", tmp_path / "out") == 130
+    assert "the same command goes on where it ended" in capsys.readouterr().err
+
+
 def test_a_parsl_file_is_run(tmp_path):
     pytest.importorskip("parsl", reason="parsl is not installed (the extra [parsl])")
     (tmp_path / "cluster.py").write_text("from parsl import Config\nconfig = Config(run_dir='of-this-test')\n")

@@ -55,6 +55,8 @@ def collect(folder, database=None) -> Collected:
             writer.writeheader()
             target = connect(part, type="db")
             rows = iterate_rows(folder)
+            with target:  # makes the tables, also where no structure could be computed
+                pass
             while together := list(islice(rows, TOGETHER)):
                 n_rows += len(together)
                 writer.writerows(_cells(row, flat) for row in together)

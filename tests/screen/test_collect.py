@@ -40,6 +40,17 @@ def test_collected_rows(tmp_path, model, sheets, run_here):
     assert collect(tmp_path / "out", tmp_path / "mine.db").table == tmp_path / "mine.csv"
 
 
+@pytest.mark.parametrize("n_failed", [0, 1])
+def test_nothing_computed_yet_is_an_empty_data_base(tmp_path, model, run_here, n_failed):
+    boron = graphene(vacuum=5.0)
+    boron.numbers[:] = 5
+    run_here([boron] * n_failed, model, out=tmp_path / "out")
+    done = collect(tmp_path / "out")
+    assert (done.n_structures, done.n_rows) == (0, n_failed)
+    assert list(connect(done.database).select()) == []
+    assert done.table.read_text().startswith("id,source,status")
+
+
 def test_folders_without_a_screening_are_refused(tmp_path):
     with pytest.raises(ScreenError, match=r"no settings\.json"):
         collect(tmp_path)
