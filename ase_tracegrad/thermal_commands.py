@@ -55,6 +55,8 @@ def displace(
     import phonopy
     from ase.io import write
 
+    kind = _find_format(out)
+
     from .thermal.ensemble import draw_displacements
     from .thermal.harmonic import HarmonicCrystal
 
@@ -62,7 +64,7 @@ def displace(
     crystal = HarmonicCrystal.from_phonons(_find_phonons(phonons, potential, supercell), cells)
     displacements = draw_displacements(crystal, temperature, pairs, method=method, seed=seed)
     with replace_file(out) as part:
-        write(part, [crystal.displace(u) for u in displacements], format="extxyz" if out.suffix == ".xyz" else out.suffix[1:])
+        write(part, [crystal.displace(u) for u in displacements], format=kind)
     squares = crystal.mean_squares(temperature).trace(axis1=1, axis2=2)
     symbols = np.array(crystal.supercell.get_chemical_symbols())
     motion = {str(symbol): float(squares[symbols == symbol].mean() ** 0.5) for symbol in np.unique(symbols)}
@@ -110,7 +112,7 @@ def thermal_gap(
 @thermal_app.command("unfold")
 def unfold(
     structures: Annotated[str, typer.Argument(metavar="SUPERCELLS", help="File of supercells; 'file@:' averages over all frames.")],
-    primitive: Annotated[str, typer.Argument(metavar="PRIMITIVE", help="The undisplaced primitive cell.")],
+    primitive: Annotated[str, typer.Argument(metavar="PRIMITIVE", help="The undisplaced primitive cell, or its phonopy file.")],
     model: Model,
     path: Annotated[str | None, typer.Option(help="Special points such as GMKG, or seekpath; default: the lattice's path.")] = None,
     npoints: Annotated[int, typer.Option(min=1, help="About how many k-points on the path.")] = 80,
@@ -122,7 +124,7 @@ def unfold(
     """Spectral function A(k, E) of supercells in the Brillouin zone of their primitive cell."""
     check_picture(out)
     limits = parse_window(window)
-    cell, supercells = read_structure(primitive), list(name_structures([structures]).values())
+    cell, supercells = _read_primitive(primitive), list(name_structures([structures]).values())
     from .calculator import TraceGradCalculator
     from .thermal.spectral import compute_spectral_functions
 
@@ -149,6 +151,28 @@ def _find_phonons(source: str, potential: str | None, supercell: str):
     except (ImportError, AttributeError) as error:
         raise CommandError(f"--potential {potential}: ASE has no calculator of this name: {error}") from error
     return compute_force_constants(atoms, calculator, _parse_supercell(supercell))
+
+
+def _read_primitive(source: str):
+    """The primitive cell of a phonopy file, with the origin of the supercells that displace makes of it, or a structure."""
+    if Path(source).suffix not in (".yaml", ".yml"):
+        return read_structure(source)
+    from .thermal.phonons import load_phonons, to_atoms
+
+    return to_atoms(load_phonons(source).primitive)
+
+
+def _find_format(out: Path) -> str:
+    """ASE's name of the format that holds several structures and that the file's name ends with."""
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        kind = "extxyz" if out.suffix == ".xyz" else filetype(str(out), read=False)
+    except UnknownFileTypeError:
+        kind = ""
+    if kind not in ioformats or not ioformats[kind].can_write or ioformats[kind].single:
+        raise CommandError(f"--out {out}: expected a format of ASE that holds several structures, such as .xyz or .traj")
+    return kind
 
 
 def _parse_supercell(text: str) -> tuple[int, ...]:

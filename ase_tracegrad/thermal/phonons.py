@@ -113,7 +113,13 @@ def to_atoms(cell: PhonopyAtoms, pbc=True) -> Atoms:
 
 def _read_phonopy_file(path: Path) -> Phonopy:
     """phonopy.load would also read FORCE_SETS, FORCE_CONSTANTS and BORN of the working folder, whatever they belong to."""
-    stored = read_phonopy_yaml(path)
+    try:
+        stored = read_phonopy_yaml(path)
+    except TypeError as error:  # phonopy's for whatever is no yaml file of its own
+        raise ValueError(
+            f"{path} is no phonopy file: expected one with force constants, such as phonopy_params.yaml; of a structure, "
+            "compute_force_constants makes them (on the command line --potential)"
+        ) from error
     if stored.unitcell is None or stored.supercell_matrix is None:
         raise ValueError(f"{path} is no phonopy file: it holds no unit cell and supercell matrix")
     primitive: Any = "P" if stored.primitive_matrix is None else stored.primitive_matrix

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk, graphene
+from ase.calculators.lj import LennardJones
 from ase.io import read, write
 
-from ase_tracegrad.thermal.phonons import save_phonons
+from ase_tracegrad.thermal.phonons import compute_force_constants, save_phonons, to_atoms
 from tests.calculator_cases import write_untrained_model
 
 
@@ -64,6 +65,8 @@ def test_thermal_gap_of_a_model_that_does_not_know_the_element(tracegrad, here, 
     [
         (("displace", "nothing.yaml", "--supercell", "2,2,2"), "no phonopy file"),
         (("displace", "nothing.yaml", "--supercell", "2,2"), "three positive whole numbers"),
+        (("displace", "nothing.yaml", "--supercell", "2,2,2", "--out", "x.foo"), "--out x.foo: expected a format of ASE"),
+        (("displace", "nothing.yaml", "--supercell", "2,2,2", "--out", "POSCAR"), "holds several structures"),
         (("thermal-gap", "x.yaml", "--supercell", "2,2,2", "-m", "graphene-pbe", "--temperatures", "hot"), "--temperatures hot"),
         (("unfold", "x.xyz", "y.xyz", "-m", "graphene-pbe", "--out", "a.txt"), "a picture ends in"),
     ],
@@ -72,3 +75,24 @@ def test_refusals(tracegrad, here, arguments, message):
     code, _, err = tracegrad(*arguments)
     assert code == 2
     assert message in err
+
+
+def test_a_structure_in_place_of_phonons_is_refused(tracegrad, here):
+    write("al.xyz", bulk("Al", a=3.995))
+    code, _, err = tracegrad("displace", "al.xyz", "--supercell", "2,2,2")
+    assert code == 2
+    assert "al.xyz is no phonopy file" in err
+    assert "--potential" in err
+
+
+def test_unfold_takes_the_primitive_cell_of_a_phonopy_file(tracegrad, here, graphene_store):
+    write_untrained_model(here / "model.safetensors", graphene_store.basis)
+    sheet = graphene(a=2.46, vacuum=5.0)
+    sheet.pbc = True
+    phonons = compute_force_constants(sheet, LennardJones(sigma=1.3), (2, 2, 1))
+    save_phonons(phonons, here / "sheet.yaml")
+    write("cells.xyz", to_atoms(phonons.primitive) * (2, 1, 1))
+    arguments = ("unfold", "cells.xyz", "sheet.yaml", "-m", "model.safetensors", "--path", "GM", "--npoints", 4, "--window=-8,8")
+    code, out, _ = tracegrad(*arguments)
+    assert code == 0
+    assert "A(k, E) of 1 supercell(s)" in out
