@@ -4,6 +4,8 @@ from pathlib import Path
 
 from .replace_file import replace_file
 
+RESOLUTION = 200  # dots per inch of .png; on the screen figures have fewer
+
 
 def load_plots():
     """The plot module, drawing to files: a command line opens no windows."""
@@ -20,5 +22,5 @@ def save_picture(axes, out: Path):
     import matplotlib.pyplot as plt
 
     with replace_file(out) as part:
-        axes.figure.savefig(part, format=out.suffix[1:])
+        axes.figure.savefig(part, format=out.suffix[1:], dpi=RESOLUTION)
     plt.close(axes.figure)

@@ -10,6 +10,7 @@ import pytest
 from ase.build import bulk, graphene
 from ase.io import read, write
 from ase.io.jsonio import read_json
+from matplotlib.image import imread
 
 import ase_tracegrad
 from ase_tracegrad import TraceGradCalculator
@@ -62,6 +63,7 @@ def test_dos(tracegrad, here, model_file):
     numbers = json.loads(Path("d.json").read_text())
     assert code == 0
     assert Path("d.png").stat().st_size > 5000
+    assert min(imread("d.png").shape[:2]) >= 600  # dots: enough to print
     assert len(numbers["energies"]) == len(numbers["dos"])
     assert numbers["energy_zero"] == "Fermi level"
 

@@ -25,7 +25,7 @@ def plot_levels(levels: Levels, *, title: str = "", window: tuple[float, float] 
                 ends = np.array([place + 0.06, place + 0.94]) * width
                 ax.plot(ends, 2 * [levels.energies[level]], color=BLUE if levels.occupations[level] else ORANGE, linewidth=2)
         for name, energy in (("HOMO", levels.homo), ("LUMO", levels.lumo)):
-            ax.annotate(f"{name} {energy:.2f}", (1.02, energy), va="center", fontsize=8)
+            ax.annotate(f"{name} {energy:.2f}".replace("-", "−"), (1.02, energy), va="center", fontsize=8)
         ax.annotate("", (0.5, levels.lumo), (0.5, levels.homo), arrowprops={"arrowstyle": "<->", "linewidth": 0.8})
         ax.annotate(f" {levels.gap:.2f} eV", (0.5, levels.fermi_level), va="center", fontsize=8)
         ax.set(xlim=(0, 1.45), ylim=(low, high), xticks=[], ylabel="E (eV)", title=title)

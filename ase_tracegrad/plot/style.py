@@ -14,7 +14,6 @@ STYLE = {
     "lines.linewidth": 1.3,
     "legend.frameon": False,
     "figure.dpi": 110,
-    "savefig.dpi": 200,
     "xtick.major.size": 0,
     "ytick.direction": "in",
     "ytick.right": True,
