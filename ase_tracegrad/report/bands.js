@@ -27,7 +27,7 @@ class BandView {
       make("div", { class: "tools" }, ...this.chart.tools(), ...colors, makeDownload(this.molecule ? "Levels as CSV" : "Bands as CSV", `${file}-bands.csv`, () => this.listBands()),
         dos ? makeDownload("DOS as CSV", `${file}-dos.csv`, () => this.listDos()) : null),
       make("p", { class: "hint" }, "Drag to move, + and − to zoom (or the wheel after a click), 0 to reset, shift and arrows to move. " +
-        "Arrow keys step along the path and from band to band, Page Up and Page Down to the special points."),
+        (this.molecule ? "Arrow keys step from level to level." : "Arrow keys step along the path and from band to band, Page Up and Page Down to the special points.")),
       make("div", { class: dos ? "bands" : "" }, ...charts),
       dos ? makeLegend([{ name: "total", color: null }, ...dos.groups]) : null,
       this.readout,
@@ -186,7 +186,7 @@ class BandView {
       const marks = [];
       if (this.energy !== undefined) {
         const [px, py] = chart.toPixel(this.band === undefined || this.molecule ? chart.view.x[0] : this.bands.x[this.k], this.energy);
-        marks.push(makeSvg("line", { class: "cursor", x1: MARGIN.left, x2: MARGIN.left + chart.plotWidth, y1: py, y2: py }));
+        marks.push(makeSvg("line", { class: "cursor", x1: chart.left, x2: chart.left + chart.plotWidth, y1: py, y2: py }));
         if (chart === this.chart && this.band !== undefined && this.molecule) {
           const [left, right] = this.places[this.band].map((x) => chart.toPixel(x, this.energy)[0]);
           marks.push(makeSvg("circle", { class: "mark", cx: (left + right) / 2, cy: py, r: 5 }));

@@ -1,7 +1,8 @@
 // A chart in SVG that can be zoomed and moved. What is drawn lives in coordinates of the data, in chart.content;
 // a transform shows the part in view, so that a zoom changes nothing but that transform and the ticks.
 
-const MARGIN = { left: 58, right: 12, top: 12, bottom: 46 };
+const MARGIN = { left: 58, right: 12, top: 12, bottom: 46 }; // left: at least, wider where the numbers are long
+const DIGIT = 8; // pixels, as wide as one gets
 const STEP = 1.4; // of one zoom
 const NARROWEST = 1e-4; // of the whole width or height
 
@@ -14,6 +15,7 @@ class Chart {
     this.view = { x: [...this.home.x], y: [...this.home.y] };
     this.linked = [];
     this.width = 600;
+    this.left = MARGIN.left;
     const clip = "clip-" + Chart.count++;
     this.clip = makeSvg("rect", {});
     this.content = makeSvg("g", {});
@@ -45,7 +47,7 @@ class Chart {
   }
 
   get plotWidth() {
-    return Math.max(20, this.width - MARGIN.left - MARGIN.right);
+    return Math.max(20, this.width - this.left - MARGIN.right);
   }
 
   get plotHeight() {
@@ -55,7 +57,7 @@ class Chart {
   toPixel(x, y) {
     const { view } = this;
     return [
-      MARGIN.left + ((x - view.x[0]) / (view.x[1] - view.x[0])) * this.plotWidth,
+      this.left + ((x - view.x[0]) / (view.x[1] - view.x[0])) * this.plotWidth,
       MARGIN.top + ((view.y[1] - y) / (view.y[1] - view.y[0])) * this.plotHeight,
     ];
   }
@@ -63,7 +65,7 @@ class Chart {
   toData(px, py) {
     const { view } = this;
     return [
-      view.x[0] + ((px - MARGIN.left) / this.plotWidth) * (view.x[1] - view.x[0]),
+      view.x[0] + ((px - this.left) / this.plotWidth) * (view.x[1] - view.x[0]),
       view.y[1] - ((py - MARGIN.top) / this.plotHeight) * (view.y[1] - view.y[0]),
     ];
   }
@@ -105,37 +107,49 @@ class Chart {
 
   draw() {
     this.width = this.svg.clientWidth || 600; // asked for once: the browser lays out the page to know it
+    const longest = Math.max(0, ...this.ticksIn("y").map(({ label }) => label.length));
+    this.left = Math.max(MARGIN.left, 28 + DIGIT * longest);
     const [x0, y0] = this.toPixel(0, 0);
     const sx = this.plotWidth / (this.view.x[1] - this.view.x[0]);
     const sy = this.plotHeight / (this.view.y[1] - this.view.y[0]);
     this.content.setAttribute("transform", `matrix(${sx} 0 0 ${-sy} ${x0} ${y0})`);
-    const frame = { x: MARGIN.left, y: MARGIN.top, width: this.plotWidth, height: this.plotHeight };
+    const frame = { x: this.left, y: MARGIN.top, width: this.plotWidth, height: this.plotHeight };
     fill(this.clip, frame, []);
     this.axes.replaceChildren(...this.ticksOf("x"), ...this.ticksOf("y"), makeSvg("rect", { class: "axis", ...frame }), ...this.titles());
     if (this.onDraw) this.onDraw();
   }
 
-  ticksOf(name) {
+  // What has a number or a name on this axis now.
+  ticksIn(name) {
     const [low, high] = this.view[name];
-    const length = name === "x" ? this.plotWidth : this.plotHeight;
-    const ticks = this[name].ticks || niceTicks(low, high, Math.max(2, Math.floor(length / 70)));
+    const fit = (size) => niceTicks(low, high, Math.max(2, Math.floor(size)));
+    let ticks = this[name].ticks;
+    if (!ticks && name === "y") ticks = fit(this.plotHeight / 70);
+    if (!ticks) {
+      ticks = fit(this.plotWidth / 70);
+      const longest = Math.max(0, ...ticks.map(({ label }) => label.length));
+      ticks = fit(this.plotWidth / Math.max(70, DIGIT * (longest + 2))); // small numbers are long: fewer of them
+    }
     const slack = 1e-4 * (high - low); // numbers are rounded, and the last special point must not fall off
-    const [right, bottom] = [MARGIN.left + this.plotWidth, MARGIN.top + this.plotHeight];
-    return ticks
-      .filter(({ at }) => at >= low - slack && at <= high + slack)
+    return ticks.filter(({ at }) => at >= low - slack && at <= high + slack);
+  }
+
+  ticksOf(name) {
+    const [right, bottom] = [this.left + this.plotWidth, MARGIN.top + this.plotHeight];
+    return this.ticksIn(name)
       .flatMap(({ at, label }) => {
         const [px, py] = this.toPixel(at, at);
         const kind = at === 0 && name === "y" ? "zero" : "grid";
         return name === "x"
           ? [makeSvg("line", { class: kind, x1: px, x2: px, y1: MARGIN.top, y2: bottom }), makeSvg("text", { x: px, y: bottom + 18, "text-anchor": "middle" }, label)]
-          : [makeSvg("line", { class: kind, x1: MARGIN.left, x2: right, y1: py, y2: py }), makeSvg("text", { x: MARGIN.left - 7, y: py + 4, "text-anchor": "end" }, label)];
+          : [makeSvg("line", { class: kind, x1: this.left, x2: right, y1: py, y2: py }), makeSvg("text", { x: this.left - 7, y: py + 4, "text-anchor": "end" }, label)];
       });
   }
 
   titles() {
     const middle = MARGIN.top + this.plotHeight / 2;
     return [
-      makeSvg("text", { x: MARGIN.left + this.plotWidth / 2, y: this.height - 8, "text-anchor": "middle" }, this.x.label || ""),
+      makeSvg("text", { x: this.left + this.plotWidth / 2, y: this.height - 8, "text-anchor": "middle" }, this.x.label || ""),
       makeSvg("text", { transform: `translate(14 ${middle}) rotate(-90)`, "text-anchor": "middle" }, this.y.label || ""),
     ];
   }

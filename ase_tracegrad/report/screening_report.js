@@ -200,7 +200,7 @@ class Screening {
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     pen.beginPath();
-    pen.rect(MARGIN.left, MARGIN.top, chart.plotWidth, chart.plotHeight);
+    pen.rect(chart.left, MARGIN.top, chart.plotWidth, chart.plotHeight);
     pen.clip();
     pen.fillStyle = getComputedStyle(canvas).color;
     pen.globalAlpha = 0.55;

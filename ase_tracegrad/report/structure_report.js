@@ -37,8 +37,10 @@ function placeAtoms(atoms, repeat) {
       spheres.push({ at: add(position, shift), radius: ATOM * radius, color, name: atoms.symbols[number], number });
     });
     for (const [number, ...half] of atoms.bonds) {
-      const from = add(atoms.positions[number], shift);
-      lines.push({ from, to: add(from, half), color: atoms.elements[atoms.symbols[number]].color, width: 5, border: true });
+      // From the surface of the sphere: a stick from its centre would be drawn over it.
+      const center = add(atoms.positions[number], shift);
+      const share = Math.min(1, (ATOM * atoms.elements[atoms.symbols[number]].radius) / Math.hypot(...half));
+      lines.push({ from: add(center, half.map((value) => share * value)), to: add(center, half), color: atoms.elements[atoms.symbols[number]].color, width: 5, border: true });
     }
   }
   return { faces: [], lines: [...lines, ...(atoms.cell ? boxLines(atoms.cell) : [])], spheres, texts: atoms.cell ? axisNames(atoms.cell, "abc") : [], fit: spheres.map(({ at }) => at) };
@@ -74,7 +76,7 @@ function drawZone(zone) {
     make("figcaption", {}, "The path of the bands is the thick line."), makeDetails("Special points as a table", table));
 }
 
-function drawTrust({ reasons, warnings, described }, card) {
+function drawTrust({ reasons, warnings, described }, card, molecule) {
   const note = (text, kind) => make("p", { class: "note" + kind }, text);
   const inside = "Every element, distance and surrounding of an atom here lies within the range of the training data.";
   const unknown = "The model carries no description of its training data: nothing says whether this structure is like them.";
@@ -82,7 +84,7 @@ function drawTrust({ reasons, warnings, described }, card) {
   if (!reasons.length) notes.push(described ? note(inside, "") : note(unknown, " warning"));
   notes.push(...warnings.map((text) => note(text, " warning")));
   const errors = card.errors.map((row) => row[2]).filter((value) => value !== null);
-  if (errors.length) notes.push(make("p", {}, `On structures it never saw, the model's bands deviate from DFT by ${writeNumber(Math.min(...errors), 1)} to ${writeNumber(Math.max(...errors), 1)} meV ` +
+  if (errors.length) notes.push(make("p", {}, `On structures it never saw, the model's ${molecule ? "levels" : "bands"} deviate from DFT by ${writeNumber(Math.min(...errors), 1)} to ${writeNumber(Math.max(...errors), 1)} meV ` +
     "(root mean square, by test set). Outside of the range of its training nothing is known."));
   return makeSection("How far to trust it", ...notes);
 }
@@ -103,7 +105,7 @@ function drawReport(data) {
   const main = document.getElementById("report");
   const file = document.title.replace(/[^A-Za-z0-9._-]+/g, "-");
   const bands = new BandView(data.bands, data.dos, file);
-  main.append(makeFacts(data.facts, "strong"), drawTrust(data.trust, data.card),
+  main.append(makeFacts(data.facts, "strong"), drawTrust(data.trust, data.card, !data.zone),
     makeSection(data.zone ? "Bands and density of states" : "Levels and density of states", bands.element, makeDetails("Energies as a table", bands.makeTable())),
     makeSection("Gap", makeTable(`By electron count: ${data.gap.kind}`, ["quantity", "eV", ...(data.zone ? ["where"] : [])], data.gap.rows)),
     makeSection("Structure", make("div", { class: "pair" }, drawAtoms(data.atoms), ...(data.zone ? [drawZone(data.zone)] : []))));

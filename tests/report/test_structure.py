@@ -175,6 +175,9 @@ def test_a_molecule_has_levels(browser, methane_page):
     )
     notes = browser.run("[...document.querySelectorAll('.note.warning')].map((element) => element.textContent)")
     assert any("C-H distance of 0.5 A" in note for note in notes)
+    hint = browser.run("document.querySelector('.hint').textContent")
+    assert "from level to level" in hint
+    assert "path" not in hint
     starts = browser.run("[...document.querySelectorAll('path.level')].map((path) => path.getAttribute('d'))")
     assert len(set(starts)) == len(starts) == 8, "degenerate levels stand side by side"
     browser.run("document.querySelector('svg.chart').focus()")
