@@ -141,7 +141,7 @@ class Chart {
         const [px, py] = this.toPixel(at, at);
         const kind = at === 0 && name === "y" ? "zero" : "grid";
         return name === "x"
-          ? [makeSvg("line", { class: kind, x1: px, x2: px, y1: MARGIN.top, y2: bottom }), makeSvg("text", { x: px, y: bottom + 18, "text-anchor": "middle" }, label)]
+          ? [makeSvg("line", { class: kind, x1: px, x2: px, y1: MARGIN.top, y2: bottom }), makeSvg("text", { x: Math.min(px, this.width - (DIGIT / 2) * label.length), y: bottom + 18, "text-anchor": "middle" }, label)]
           : [makeSvg("line", { class: kind, x1: this.left, x2: right, y1: py, y2: py }), makeSvg("text", { x: this.left - 7, y: py + 4, "text-anchor": "end" }, label)];
       });
   }
