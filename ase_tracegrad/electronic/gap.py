@@ -12,6 +12,7 @@ from .occupations import check_electrons
 
 # Finer than the steps of the search for band edges.
 FOLDED_DIGITS = 11
+SAME_EDGE = 1e-9  # eV; edges nearer than this differ by rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,16 +158,21 @@ def refine_band_gap(sums: BlochSum, gap: BandGap, step, *, starts=((), (), ()), 
         return gap
     own = (gap.k_vbm, gap.k_cbm, gap.k_direct)
     together = [np.vstack([k, *np.reshape(more, (-1, 3))]) for k, more in zip(own, starts, strict=True)]
-    centers, found = find_minima(lambda kpts: _solve_edges(sums, kpts, n_filled), together, steps, accuracy)
+    centers, _ = find_minima(lambda kpts: _solve_edges(sums, kpts, n_filled), together, steps, accuracy)
+    # Where one search ended may be better for another edge too: at a cone, where they end at different distances from the tip,
+    # the gap would else be larger than the direct one.
+    edges = _solve_edges(sums, centers, n_filled)
+    best = np.where(edges.diagonal() <= edges.min(axis=0) + SAME_EDGE, np.arange(3), edges.argmin(axis=0))
+    found = edges[best, np.arange(3)]
     return replace(
         gap,
         gap=float(found[0] + found[1]),
         direct_gap=float(found[2]),
         vbm=float(-found[0]),
         cbm=float(found[1]),
-        k_vbm=centers[0],
-        k_cbm=centers[1],
-        k_direct=centers[2],
+        k_vbm=centers[best[0]],
+        k_cbm=centers[best[1]],
+        k_direct=centers[best[2]],
     )
 
 

@@ -99,6 +99,15 @@ def test_refinement_ends_by_energy_not_by_step(steepness):
     assert gap.kind == "semimetal"
 
 
+@pytest.mark.parametrize("size", [5, 7])
+def test_no_gap_is_larger_than_the_direct_one(graphene, size):
+    """At the tip of a cone the searches for the two edges and for the direct gap end at different distances from it."""
+    mesh = make_mesh((size, size, 1))
+    coarse = find_band_gap(compute_bands(*graphene, mesh.kpts), mesh.kpts, 2)
+    gap = refine_band_gap(BlochSum(*graphene), coarse, 1 / size)
+    assert gap.gap <= gap.direct_gap + 1e-8
+
+
 def test_repr_and_print():
     gap = find_band_gap([[-3.0, -1.0, 2.0], [-2.0, -0.4, 1.5], [-2.0, -0.2, 1.9]], KPTS + [0, 1.4e-17, -0.0], 4)
     named = gap.with_names({"X": np.random.default_rng(0).normal(size=(48, 3))})
