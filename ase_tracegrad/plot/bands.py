@@ -53,7 +53,7 @@ def plot_fat_bands(
     if parts.shape[1:] != bands.energies.shape[1:]:
         raise ValueError(f"expected shares of shape {bands.energies.shape[1:]} for these bands, found {parts.shape[1:]}")
     with plt.style.context(STYLE):
-        ax = ax if ax is not None else plt.subplots(figsize=(4.2, 4.2), layout="constrained")[1]
+        ax = ax if ax is not None else plt.subplots(figsize=(5.2, 4.2), layout="constrained")[1]
         zero, name = find_zero(bands, gap)
         energies, height = bands.energies[0] - zero, RIBBON * (window[1] - window[0])
         lower = energies - height / 2
@@ -62,7 +62,7 @@ def plot_fat_bands(
             lower = lower + height * part
         dress_kpts(ax, bands.path)
         dress_energy(ax, window, name)
-        ax.legend(loc="upper right", fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)  # beside the bands, which may be anywhere
         if gap is not None:
             ax.set_title(describe_gap(gap, bands.path), fontsize=9)
     return ax
