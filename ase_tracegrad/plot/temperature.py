@@ -46,7 +46,7 @@ def plot_gap_against_temperature(
         ax.set(xlabel="T (K)", ylabel=f"{name} (eV)")
         ax.tick_params(axis="x", length=3, direction="in")
         ax.margins(y=0.12)
-        ax.legend(fontsize=8)
+        ax.legend(fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
     return ax
 
 

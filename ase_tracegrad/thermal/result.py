@@ -28,7 +28,14 @@ class GapFit:
         """The formula's gap in eV at temperatures in K."""
         return FORMULAS[self.name](np.asarray(temperatures, dtype=float), *self.parameters.values())
 
+    @property
+    def is_determined(self) -> bool:
+        """Whether the gaps say anything about each parameter: it is larger than its error."""
+        return all(self.errors[name] < abs(value) for name, value in self.parameters.items())
+
     def __str__(self) -> str:
+        if not self.is_determined:
+            return f"{self.name}: not determined by these gaps; it takes more pairs, or temperatures further apart"
         values = ", ".join(f"{name} = {value:.4g} +- {self.errors[name]:.1g}" for name, value in self.parameters.items())
         return f"{self.name}: {values} (eV, K; rmse {1000 * self.rmse:.1f} meV)"
 
@@ -116,10 +123,8 @@ class ThermalGap:
         replace_text(path, json.dumps(numbers, indent=1) + "\n")
 
     def fits(self, name: str = "gap") -> list[GapFit]:
-        """Both fits; none for fewer than FEWEST_TEMPERATURES temperatures."""
-        if len(self.temperatures) < FEWEST_TEMPERATURES:
-            return []
-        return [self.fit_varshni(name), self.fit_bose_einstein(name)]
+        """Both fits, as far as the gaps determine them; none for fewer than FEWEST_TEMPERATURES temperatures."""
+        return [fit for fit in self._try_fits(name) if fit.is_determined]
 
     def __str__(self) -> str:
         lines = [f"{'T (K)':>7}{'gap (eV)':>20}{'direct gap (eV)':>20}{'shift (meV)':>13}{'spread (meV)':>15}"]
@@ -131,12 +136,17 @@ class ThermalGap:
         lines.append(f"{'static':>7}{static[0]:>20}{static[1]:>20}")
         if self.temperatures[0] == 0:
             lines.append(f"zero-point renormalization of the gap: {1000 * self.shift()[0]:.1f} +- {1000 * self.error()[0]:.1f} meV")
-        return "\n".join([*lines, *(str(fit) for fit in self.fits())])
+        return "\n".join([*lines, *(str(fit) for fit in self._try_fits("gap"))])
 
     def _pairs(self, name: str) -> np.ndarray:
         """(T, P): means of each two opposite displacements; what is linear in them cancels."""
         values = self.select(name)[0]
         return values.reshape(len(values), -1, 2).mean(axis=2)
+
+    def _try_fits(self, name: str) -> list[GapFit]:
+        if len(self.temperatures) < FEWEST_TEMPERATURES:
+            return []
+        return [self.fit_varshni(name), self.fit_bose_einstein(name)]
 
     def _fit(self, formula: str, name: str, start: tuple[float, ...]) -> GapFit:
         if len(self.temperatures) < FEWEST_TEMPERATURES:

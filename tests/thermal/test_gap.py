@@ -130,6 +130,14 @@ def test_fits_find_their_own_formulas():
         make_result(t[:2], [1.9, 1.8]).fit_varshni()
 
 
+def test_fits_that_the_gaps_do_not_determine_are_left_out():
+    """Two pairs of MoS2: noise that no formula of a mean phonon can explain."""
+    result = make_result([0.0, 100, 200, 300], [1.6422, 1.6385, 1.6189, 1.6392])
+    assert not result.fit_bose_einstein().is_determined
+    assert result.fits() == []
+    assert "Bose-Einstein: not determined by these gaps" in str(result)
+
+
 def test_standard_errors_count_pairs():
     result = make_result([0.0], [1.9])
     assert result.error()[0] == pytest.approx(1e-3)  # two pairs at +-1 meV: 1.41 / sqrt(2)
