@@ -121,6 +121,11 @@ def _predict(source: str, model: str | None, charge, device, dtype) -> tuple[Ele
     atoms = read_structure(source)
     from .calculator import TraceGradCalculator
 
+    if atoms.pbc.any():
+        raise CommandError(
+            f"{source} is periodic (pbc {atoms.pbc.tolist()}), and levels are those of a molecule: tracegrad bands and gap "
+            "take crystals; of a molecule in a box save the structure with pbc = False"
+        )
     name = model or _choose_model(atoms.numbers.tolist())
     atoms.calc = TraceGradCalculator(name, device=device, dtype=dtype, charge=charge)
     atoms.calc.levels()

@@ -15,9 +15,10 @@ calc = TraceGradCalculator("mos2-pbe", kpts=(6, 6, 1))
 result = gap_vs_temperature(calc, phonons, [0, 150, 300, 450], (2, 2, 1), n_pairs=2, out="mos2-gap")
 print(result)
 
-fit, grid = result.fit_bose_einstein(), np.linspace(0, 450, 100)
+grid = np.linspace(0, 450, 100)
+curves = [{"fit": (grid, fit(grid)), "fit_name": fit.name} for fit in result.fits()]  # those that the gaps determine
 axes = plot_gap_against_temperature(
-    result.temperatures, result.mean(), result.error(), fit=(grid, fit(grid)), fit_name=fit.name, static=result.select("gap")[1]
+    result.temperatures, result.mean(), result.error(), static=result.select("gap")[1], **(curves[-1] if curves else {})
 )
 axes.figure.savefig("gap_temperature.png")
 result.write("gap_temperature.json")

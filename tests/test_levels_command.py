@@ -144,6 +144,7 @@ def test_what_is_refused(levels, here, model_file, water):
         (("nowhere.xyz",), "no structure file nowhere.xyz"),
         (("water.xyz", "--plot", "w.doc"), "--plot w.doc: a picture ends in"),
         (("water.xyz", "--json", "nowhere/w.json"), "--json nowhere/w.json: there is no folder"),
+        (("box.xyz",), "box.xyz is periodic (pbc [True, True, True]), and levels are those of a molecule"),
         (("water.xyz", "--around", 0), "--around"),
     ):
         code, out, err = levels(*arguments)

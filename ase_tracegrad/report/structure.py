@@ -20,6 +20,9 @@ from .page import make_page, write_page
 
 SCRIPTS = ("dom.js", "chart.js", "bands.js", "scene.js", "structure_report.js")
 BEYOND = 10.0  # eV; how far the density of states and the bands go on beyond the window, for those who zoom out
+# Columns of the errors on test sets; the second is the one that the page names in its text.
+CRYSTAL_ERRORS = {"H MAE": "mae_all", "bands RMSE": "band_rmse", "largest": "band_max"}
+MOLECULE_ERRORS = {"H MAE": "mae_all", "HOMO MAE": "homo", "LUMO MAE": "lumo"}
 LEVEL_WIDTH = 0.1  # eV; Gaussian sigma of the density of states of a molecule, which has no tetrahedra
 
 
@@ -151,9 +154,9 @@ def _describe_card(card) -> dict:
         ["label noise", f"{card.label_noise_mev:g} meV in the bands" if card.label_noise_mev else ""],
         ["made with", ", ".join(f"{name} {version}" for name, version in card.versions.items())],
     ]
-    keys = ("mae_all", "band_rmse", "band_max")
-    errors = [[test, *(figures.get(key) for key in keys)] for test, figures in card.errors.items()]
-    return {"name": card.name, "rows": [row for row in rows if row[1]], "errors": errors}
+    columns = MOLECULE_ERRORS if any("homo" in figures for figures in card.errors.values()) else CRYSTAL_ERRORS
+    errors = [[test, *(figures.get(key) for key in columns.values())] for test, figures in card.errors.items()]
+    return {"name": card.name, "rows": [row for row in rows if row[1]], "columns": list(columns), "errors": errors}
 
 
 def _list_settings(calc, options: ReportOptions, mesh, width: float, n_kpts: int) -> list[list[str]]:

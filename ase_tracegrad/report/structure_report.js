@@ -76,7 +76,7 @@ function drawZone(zone) {
     make("figcaption", {}, "The path of the bands is the thick line."), makeDetails("Special points as a table", table));
 }
 
-function drawTrust({ reasons, warnings, described }, card, molecule) {
+function drawTrust({ reasons, warnings, described }, card) {
   const note = (text, kind) => make("p", { class: "note" + kind }, text);
   const inside = "Every element, distance and surrounding of an atom here lies within the range of the training data.";
   const unknown = "The model carries no description of its training data: nothing says whether this structure is like them.";
@@ -84,20 +84,20 @@ function drawTrust({ reasons, warnings, described }, card, molecule) {
   if (!reasons.length) notes.push(described ? note(inside, "") : note(unknown, " warning"));
   notes.push(...warnings.map((text) => note(text, " warning")));
   const errors = card.errors.map((row) => row[2]).filter((value) => value !== null);
-  if (errors.length) notes.push(make("p", {}, `On structures it never saw, the model's ${molecule ? "levels" : "bands"} deviate from DFT by ${writeNumber(Math.min(...errors), 1)} to ${writeNumber(Math.max(...errors), 1)} meV ` +
-    "(root mean square, by test set). Outside of the range of its training nothing is known."));
+  if (errors.length) notes.push(make("p", {}, `On structures it never saw, the model deviates from DFT by ${writeNumber(Math.min(...errors), 1)} to ${writeNumber(Math.max(...errors), 1)} meV ` +
+    `(${card.columns[1]}, by test set). Outside of the range of its training nothing is known.`));
   return makeSection("How far to trust it", ...notes);
 }
 
-function drawSymmetry(symmetry) {
+function drawSymmetry(symmetry, molecule) {
   return makeSection("Symmetry", make("p", {}, `How far the predicted H and the overlap S are from the symmetry of the structure, ${symmetry.group}.`),
     makeTable("Residuals", ["quantity", "value"], symmetry.residuals),
-    makeDetails("Degeneracies at the special points", makeTable("Levels that symmetry keeps together, from the lowest", ["k-point", "split by (meV)", "degeneracies"], symmetry.levels)));
+    makeDetails(molecule ? "Degeneracies of the levels" : "Degeneracies at the special points", makeTable("Levels that symmetry keeps together, from the lowest", ["k-point", "split by (meV)", "degeneracies"], symmetry.levels)));
 }
 
 function drawCard(card) {
   const parts = [makeFacts([["name", card.name], ...card.rows])];
-  if (card.errors.length) parts.push(makeTable("Errors on test sets (meV)", ["set", "H MAE", "bands RMSE", "largest"], card.errors, 2));
+  if (card.errors.length) parts.push(makeTable("Errors on test sets (meV)", ["set", ...card.columns], card.errors, 2));
   return makeSection("Model", ...parts);
 }
 
@@ -105,11 +105,11 @@ function drawReport(data) {
   const main = document.getElementById("report");
   const file = document.title.replace(/[^A-Za-z0-9._-]+/g, "-");
   const bands = new BandView(data.bands, data.dos, file);
-  main.append(makeFacts(data.facts, "strong"), drawTrust(data.trust, data.card, !data.zone),
+  main.append(makeFacts(data.facts, "strong"), drawTrust(data.trust, data.card),
     makeSection(data.zone ? "Bands and density of states" : "Levels and density of states", bands.element, makeDetails("Energies as a table", bands.makeTable())),
     makeSection("Gap", makeTable(`By electron count: ${data.gap.kind}`, ["quantity", "eV", ...(data.zone ? ["where"] : [])], data.gap.rows)),
     makeSection("Structure", make("div", { class: "pair" }, drawAtoms(data.atoms), ...(data.zone ? [drawZone(data.zone)] : []))));
-  if (data.symmetry) main.append(drawSymmetry(data.symmetry));
+  if (data.symmetry) main.append(drawSymmetry(data.symmetry, !data.zone));
   main.append(drawCard(data.card), makeSection("Settings", makeFacts(data.settings)));
 }
 

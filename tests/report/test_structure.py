@@ -185,6 +185,9 @@ def test_a_molecule_has_levels(browser, methane_page):
     browser.press("ArrowDown")
     assert re.search(r"E − HOMO = .* eV \(absolute .* eV\); level \d, filled", readout(browser))
     assert browser.run("document.querySelectorAll('canvas').length") == 1, "no Brillouin zone"
+    summaries = browser.run("[...document.querySelectorAll('summary')].map((element) => element.textContent)")
+    assert "Degeneracies of the levels" in summaries
+    assert not any("special points" in text for text in summaries)
 
 
 def test_a_failed_report_leaves_no_file(silicon, tmp_path):
