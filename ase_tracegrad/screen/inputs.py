@@ -94,7 +94,8 @@ def _read(name: str) -> Iterator[Entry]:
     file, index = _split(name)
     number = 0
     try:
-        for number, entry in enumerate(_read_all(name, file, index), start=1):
+        for entry in _read_all(name, file, index):
+            number += 1
             yield entry
     except Exception as error:
         # ASE's readers raise whatever their parsers meet.
