@@ -20,8 +20,12 @@ def end_with_parent():
 
 def _end_after(parent):
     parent.join()
-    for listed in Path("/proc/self/task").glob("*/children"):
-        for child in listed.read_text().split():
-            with suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
-    os._exit(1)
+    try:
+        for listed in Path("/proc/self/task").glob("*/children"):
+            # A thread, or a program, may end while we look.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                for child in listed.read_text().split():
+                    with suppress(ProcessLookupError):
+                        os.kill(int(child), signal.SIGKILL)
+    finally:
+        os._exit(1)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..damage import DAMAGE
 from ..replace_file import replace_text
 
 FORMAT = "ase_tracegrad-trust 1"
@@ -93,12 +94,14 @@ def read_trust(model: Path) -> Trust | None:
         )
         if any(matrix.shape != (len(means[z]),) * 2 for z, matrix in whitening.items()):
             raise TrustError(f"{path} is damaged: a matrix of the wrong size")
-        found = Trust(
-            facts["model"], means, whitening, float(facts["farthest"]), tuple(facts["members"]), facts["factors"], facts["data"]
-        )
+        factors = {kind: {name: float(x) for name, x in rows.items()} for kind, rows in facts["factors"].items()}
+        numbers = [*means.values(), *whitening.values(), facts["farthest"], *(list(rows.values()) for rows in factors.values())]
+        if not all(np.isfinite(x).all() for x in numbers):
+            raise TrustError(f"{path} is damaged: a number that is not finite")
+        found = Trust(facts["model"], means, whitening, float(facts["farthest"]), tuple(facts["members"]), factors, facts["data"])
     except TrustError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except DAMAGE as error:
         raise TrustError(f"{path} is damaged ({type(error).__name__}: {error}): delete it, or calibrate again") from error
     if found.model != hash_model(model):
         raise TrustError(f"{path} belongs to another version of {model.name}: delete it, or calibrate again")

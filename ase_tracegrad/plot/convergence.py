@@ -1,6 +1,7 @@
 """Picture of a running mean: are there enough snapshots?"""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +20,7 @@ def plot_convergence(
     """
     with plt.style.context(STYLE):
         ax = ax if ax is not None else plt.subplots(figsize=(4.6, 3.4), layout="constrained")[1]
-        for (label, values), color in zip(means.items(), GROUP_COLORS, strict=False):
+        for (label, values), color in zip(means.items(), cycle(GROUP_COLORS), strict=False):
             counts, error = np.arange(1, len(values) + 1), np.asarray(errors[label])
             ax.plot(counts, values, "o-", color=color, markersize=3.5, label=label)
             known = np.isfinite(error)

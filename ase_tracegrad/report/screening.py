@@ -18,6 +18,7 @@ LABELS = {
 }
 FIRST = ("name", "formula", "gap", "direct_gap", "fermi_level")  # columns, in this order, before all others
 LAST = ("flags",)
+BESIDE = 1.0  # eV; how far a window goes on beyond the edges of a gap
 
 
 def write_screening_report(
@@ -63,7 +64,12 @@ def write_screening_report(
 def _describe_row_bands(bands, name: str, window: Sequence[float]) -> dict:
     if not isinstance(bands, BandStructure):
         raise TypeError(f"the bands of {name} must be an ase BandStructure, found {type(bands).__name__}")
-    found = describe_bands(bands, window)
+    from_zero = np.asarray(bands.energies) - bands.reference
+    filled, empty = from_zero[from_zero <= 0], from_zero[from_zero > 0]
+    # A gap wider than the window would show no states.
+    low = min(window[0], filled.max() - BESIDE) if filled.size else window[0]
+    high = max(window[1], empty.min() + BESIDE) if empty.size else window[1]
+    found = describe_bands(bands, (low, high))
     # A screening holds many: meV are enough to look at.
     return found | {"energies": np.round(found["energies"], 4), "x": np.round(found["x"], 5), "kpts": np.round(found["kpts"], 5)}
 

@@ -14,7 +14,7 @@ from ase.db.core import check as check_pairs
 
 from ..replace_file import replace_file
 from .chunk import restore_atoms
-from .shards import columns_of, iterate_rows, read_settings
+from .shards import ScreenError, columns_of, iterate_rows, read_settings
 
 # Rows of one transaction: SQLite writes 65 rows a second one by one, 1864 together (measured).
 TOGETHER = 500
@@ -45,6 +45,8 @@ def collect(folder, database=None) -> Collected:
     folder = Path(folder)
     columns = columns_of(read_settings(folder)["identity"]["properties"])
     database = folder / "screen.db" if database is None else Path(database)
+    if database.suffix != ".db":
+        raise ScreenError(f"{database}: expected the name of an ase.db, which ends in .db; the CSV is written beside it")
     table = database.with_suffix(".csv")
     flat = [name for name, kind in columns.items() if not kind.startswith("[")]
     n_structures = n_rows = 0

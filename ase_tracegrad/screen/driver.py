@@ -18,7 +18,7 @@ from .chunk import Task, compute_chunk, identify, write_failure
 from .inputs import Entry, check_names, count_structures, iterate_structures
 from .settings import ScreenSettings
 from .shards import SHARDS, ScreenError, import_pyarrow, iterate_rows, list_shards, prepare_folder
-from .workers import Workers, choose_workers
+from .workers import GivenWorkers, Workers, choose_workers
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def screen(
             try:
                 driver.run(tasks)
             except BaseException:
-                pool.close(now=True)
+                driver.give_up()
                 raise
             pool.close(now=False)
     return ScreenSummary(driver.counts["ok"], driver.counts["error"], ledger.known, ledger.repeated, folder)
@@ -129,10 +129,10 @@ class _Driver:
     pool: Workers
     bar: tqdm
     counts: Counter = field(default_factory=Counter)
+    under_way: dict[Future, Task] = field(default_factory=dict)
 
     def run(self, tasks: Iterator[Task]):
         self.executor: Executor = self.pool.open()
-        self.under_way: dict[Future, Task] = {}
         self.again: deque[Task] = deque()
         self.attempts: Counter[tuple[str, ...]] = Counter()
         for task in tasks:
@@ -143,6 +143,14 @@ class _Driver:
         while self.under_way or self.again:
             self._harvest()
             self._bring_back()
+
+    def give_up(self):
+        """Leave nothing at work that would write beside the next run."""
+        for future in self.under_way:
+            future.cancel()
+        self.pool.close(now=True)
+        if isinstance(self.pool, GivenWorkers):
+            wait(self.under_way)  # nobody ends an executor that is not ours: what it has begun, it finishes
 
     def _submit(self, task: Task):
         try:
@@ -169,13 +177,13 @@ class _Driver:
 
     def _reopen(self):
         """New workers where the old ones are gone; those of Parsl and Dask come back by themselves."""
+        self.executor = self.pool.open()
+        # All tasks of a broken pool have ended with it; taken for a death among the new workers, they would cost these their work.
         for future, task in list(self.under_way.items()):
-            # All tasks of a broken pool end with it.
             if future.done() and isinstance(future.exception(), self.pool.lost):
                 del self.under_way[future]
                 self.attempts[task.ids] += 1
                 self.again.append(task)
-        self.executor = self.pool.open()
 
     def _bring_back(self):
         for _ in range(len(self.again)):

@@ -3,9 +3,12 @@
 import glob
 import io
 import json
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -91,21 +94,30 @@ def _read(name: str) -> Iterator[Entry]:
     file, index = _split(name)
     number = 0
     try:
-        if name == STDIN:
-            yield from _read_extxyz(sys.stdin, "stdin")
-        elif index is None and Path(file).suffix in EXTXYZ:
-            with open(file) as stream:
-                yield from _read_extxyz(stream, file)
-        elif Path(file).suffix in DATABASES:
-            yield from _read_database(file, index)
-        else:
-            from ase.io import iread
-
-            for number, atoms in enumerate(iread(name)):
-                yield Entry(_name_frame(file, index, number), atoms, info=_scalars(atoms.info))
+        for entry in _read_all(name, file, index):
+            number += 1
+            yield entry
     except Exception as error:
         # ASE's readers raise whatever their parsers meet.
         yield Entry(f"{name} after {number}" if number else name, None, f"cannot be read: {type(error).__name__}: {error}")
+        return
+    if not number and index is None and name != STDIN:
+        yield Entry(name, None, "cannot be read: it holds no structure")  # what ASE says of some broken files
+
+
+def _read_all(name: str, file: str, index: str | None) -> Iterator[Entry]:
+    if name == STDIN:
+        yield from _read_extxyz(sys.stdin, "stdin")
+    elif index is None and Path(file).suffix in EXTXYZ:
+        with open(file) as stream:
+            yield from _read_extxyz(stream, file)
+    elif Path(file).suffix in DATABASES:
+        yield from _read_database(file, index)
+    else:
+        from ase.io import iread
+
+        for number, atoms in enumerate(iread(name)):
+            yield Entry(_name_frame(file, index, number), atoms, info=_scalars(atoms.info))
 
 
 def _name_frame(file: str, index: str | None, number: int) -> str:
@@ -138,19 +150,27 @@ def _frames(stream: TextIO) -> Iterator[str]:
     while line := stream.readline():
         if not line.strip():
             continue
-        lines = [line, *(stream.readline() for _ in range(int(line) + 1))]
-        if not lines[-1]:
+        lines = [line, *islice(stream, max(int(line), 0) + 1)]
+        if len(lines) < int(line) + 2:
             raise ValueError(f"the file ends inside a frame of {int(line)} atoms")
         yield "".join(lines)
 
 
 def _read_database(file: str, query: str | None) -> Iterator[Entry]:
-    from ase.db import connect
-
-    with connect(file, append=True) as database:
+    with _open_database(file) as database:
         for row in database.select(query):
             atoms = row.toatoms()
             yield Entry(f"{file}@id={row.id}", atoms, info=_scalars(row.key_value_pairs))
+
+
+def _open_database(file: str):
+    """ase.db of a file that it wrote: into any other one, a data set of QH9 too, it would write its tables as soon as it reads."""
+    from ase.db import connect
+
+    with closing(sqlite3.connect(f"{Path(file).absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        if not connection.execute("select 1 from sqlite_master where name = 'systems'").fetchone():
+            raise ValueError("it is no database of ASE: there is no table 'systems' in it")
+    return connect(file, append=True)
 
 
 def _count(name: str) -> int | None:
@@ -159,27 +179,28 @@ def _count(name: str) -> int | None:
         return 1 if index.lstrip("-").isdigit() else None
     if name == STDIN:
         return None
-    if Path(file).suffix in DATABASES:
-        from ase.db import connect
-
-        return connect(file).count()
-    if Path(file).suffix in EXTXYZ:
-        try:
-            with open(file) as stream:
-                return sum(1 for _ in _frames(stream))
-        except ValueError:
-            return None
-    from ase.io import Trajectory
-    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
-
     try:
-        if Path(file).suffix == ".traj":
-            with Trajectory(file) as trajectory:
-                return len(trajectory)
-        form = filetype(file)
-        return 1 if ioformats[form].single or form in USUALLY_ONE else None
-    except (UnknownFileTypeError, OSError, StopIteration):
-        return 1  # which will be one row with the reason
+        return _count_all(file)
+    except Exception:
+        # ASE's readers raise whatever their parsers meet; when it is the file's turn, it is one row with the reason.
+        return None
+
+
+def _count_all(file: str) -> int | None:
+    if Path(file).suffix in DATABASES:
+        with _open_database(file) as database:
+            return database.count()
+    if Path(file).suffix in EXTXYZ:
+        with open(file) as stream:
+            return sum(1 for _ in _frames(stream))
+    from ase.io import Trajectory
+    from ase.io.formats import filetype, ioformats
+
+    if Path(file).suffix == ".traj":
+        with Trajectory(file) as trajectory:
+            return len(trajectory)
+    form = filetype(file)
+    return 1 if ioformats[form].single or form in USUALLY_ONE else None
 
 
 def _scalars(info: dict) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..damage import DAMAGE
 from ..replace_file import replace_text
 from .settings import ScreenSettings
 
@@ -154,10 +155,14 @@ def read_settings(folder) -> dict[str, Any]:
         found = json.loads(path.read_text())
     except FileNotFoundError:
         raise ScreenError(f"{folder} holds no screening: there is no {SETTINGS} in it") from None
-    except json.JSONDecodeError as error:
+    except DAMAGE as error:
         raise ScreenError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise ScreenError(f"{path} is not that of a screening: expected format {FORMAT!r}")
+    identity = found.get("identity")
+    properties = identity.get("properties") if isinstance(identity, dict) else None
+    if not isinstance(properties, list) or not all(isinstance(name, str) and name in PROPERTY_COLUMNS for name in properties):
+        raise ScreenError(f"{path} is damaged: it does not say which properties were computed")
     return found
 
 

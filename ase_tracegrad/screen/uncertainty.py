@@ -1,6 +1,5 @@
 """How wrong a row may be: distance from the training in the model's features, and the spread of several models."""
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,13 +86,12 @@ def solve_gap(sums: BlochSum, edges: np.ndarray, n_filled: int) -> float:
 
 
 def load_uncertainty(settings: ScreenSettings) -> Uncertainty:
-    """The models of a screening, loaded once in each worker process. Raises what loading raises, ScreenError."""
-    return _load(settings.models, WORKER.get("device") or settings.device, settings.dtype)
+    """The models of a screening. Raises what loading raises, ScreenError.
 
-
-@lru_cache(maxsize=2)
-def _load(models: tuple[str, ...], device: str | None, dtype: str) -> Uncertainty:
+    load_model keeps them until their files change, as they may between two screenings of one worker (Dask, Parsl, threads).
+    """
     from ..nn.predictor import load_model
 
-    first, *others = (load_model(model, device=device, dtype=dtype) for model in models)
-    return Uncertainty(first, others, read_trust(find_model(models[0])))
+    device = WORKER.get("device") or settings.device
+    first, *others = (load_model(model, device=device, dtype=settings.dtype) for model in settings.models)
+    return Uncertainty(first, others, read_trust(find_model(settings.models[0])))

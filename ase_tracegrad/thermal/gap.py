@@ -1,12 +1,14 @@
 """Gap and band edges against temperature: the adiabatic harmonic average over displaced supercells."""
 
 import hashlib
-from pathlib import Path
+from contextlib import nullcontext
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from ..electronic.unfold import map_supercell
+from ..lock import lock_output
+from ..nn.trust import hash_model
 from ..structure import Structure
 from ..warn import warn_caller
 from .edges import EdgeEnergies, TrackedEdge, find_edges, measure_edges
@@ -35,7 +37,7 @@ def gap_vs_temperature(
 
     E(T) = <E(u)>_T: Born-Oppenheimer bands averaged over quantum harmonic displacements, adiabatic, at the lattice constants of
     the phonons: no thermal expansion, no Froehlich coupling beyond the supercell. Edges are followed at their k-points
-    (measure_edges). Raises ValueError for metals.
+    (measure_edges). Raises ValueError for metals, OutputInUseError, and SnapshotError for a folder of other snapshots.
     """
     temperatures = _check_temperatures(temperatures)
     crystal = HarmonicCrystal.from_phonons(load_phonons(phonons), supercell)
@@ -43,15 +45,17 @@ def gap_vs_temperature(
     gap = calc.band_gap(atoms=crystal.primitive, progress=False)
     edges = find_edges(primitive.sums(), primitive.sample.structure, gap)
     mapping = map_supercell(Structure.from_atoms(crystal.supercell), primitive.sample.structure)
-    settings = {"method": method, "seed": seed, **_identify(calc, crystal, edges)}
-    folder = None if out is None else SnapshotFolder(Path(out), settings)
 
     def measure(displacements: np.ndarray) -> EdgeEnergies:
         structure = calc.electronic_structure(crystal.displace(displacements))
         return measure_edges(structure.sums(), mapping, edges, gap.n_filled * mapping.n_cells)
 
     energies, spreads = [], []
-    with tqdm(total=2 * n_pairs * len(temperatures), desc="snapshots", delay=2, disable=None) as bar:
+    with (
+        nullcontext() if out is None else lock_output(out),
+        tqdm(total=2 * n_pairs * len(temperatures), desc="snapshots", delay=2, disable=None) as bar,
+    ):
+        folder = None if out is None else SnapshotFolder(out, {"method": method, "seed": seed, **_identify(calc, crystal, edges)})
         for temperature in temperatures:
             displacements = draw_displacements(crystal, temperature, n_pairs, method=method, seed=seed)
             if folder is not None:
@@ -93,11 +97,13 @@ def _identify(calc, crystal: HarmonicCrystal, edges: tuple[TrackedEdge, ...]) ->
         # Rounded: the last bits depend on the machine.
         return hashlib.sha256(b"".join((np.round(a, 6) + 0.0).tobytes() for a in arrays)).hexdigest()[:16]
 
-    card = calc.predictor.card
+    predictor = calc.predictor
+    path = getattr(predictor, "path", None)  # two models may have the same card, as members of an ensemble do
     return {
-        "model": card.name,
-        "model_card": hashlib.sha256(str(card).encode()).hexdigest()[:16],
-        "structure": digest(crystal.primitive.cell.array, crystal.primitive.positions),
+        "model": predictor.card.name,
+        "model_sha256": hash_model(path) if path else hashlib.sha256(str(predictor.card).encode()).hexdigest(),
+        **{name: getattr(predictor, name, None) for name in ("dtype", "refine", "n_rotations")},
+        "structure": digest(crystal.primitive.cell.array, crystal.primitive.positions, crystal.primitive.numbers),
         "supercell": crystal.matrix.tolist(),
         "frequencies": np.round(np.abs(crystal.frequencies), 3).tolist(),
         "edges": {edge.name: np.round(edge.kpts[0], 4).tolist() for edge in edges},

@@ -16,6 +16,9 @@ from ..warn import warn_caller
 
 # Frequencies below -IMAGINARY are imaginary modes; the rounding of acoustic modes at Gamma is smaller.
 IMAGINARY = 0.1  # THz
+NO_FORCE_CONSTANTS = (
+    "the phonopy data hold no force constants: run produce_force_constants() and save with settings={'force_constants': True}"
+)
 
 
 class ImaginaryModesWarning(UserWarning):
@@ -35,10 +38,7 @@ def load_phonons(phonons) -> Phonopy:
             raise ValueError(f"no phonopy file {path}: expected one with force constants, such as phonopy_params.yaml")
         found = _read_phonopy_file(path)
     if found.force_constants is None:
-        raise ValueError(
-            "the phonopy data hold no force constants: run produce_force_constants() and save with "
-            "settings={'force_constants': True}"
-        )
+        raise ValueError(NO_FORCE_CONSTANTS)
     if abs(found.unit_conversion_factor / get_physical_units().DefaultToTHz - 1) > 1e-4:
         raise ValueError("the phonopy data are in the units of another calculator; expected force constants in eV/Angstrom^2")
     return found
@@ -115,18 +115,33 @@ def _read_phonopy_file(path: Path) -> Phonopy:
     """phonopy.load would also read FORCE_SETS, FORCE_CONSTANTS and BORN of the working folder, whatever they belong to."""
     try:
         stored = read_phonopy_yaml(path)
-    except TypeError as error:  # phonopy's for whatever is no yaml file of its own
-        raise ValueError(
-            f"{path} is no phonopy file: expected one with force constants, such as phonopy_params.yaml; of a structure, "
-            "compute_force_constants makes them (on the command line --potential)"
-        ) from error
-    if stored.unitcell is None or stored.supercell_matrix is None:
-        raise ValueError(f"{path} is no phonopy file: it holds no unit cell and supercell matrix")
-    primitive: Any = "P" if stored.primitive_matrix is None else stored.primitive_matrix
-    found = Phonopy(stored.unitcell, stored.supercell_matrix, primitive_matrix=primitive, calculator=stored.calculator)
-    if stored.force_constants is not None:
+        if stored.unitcell is None or stored.supercell_matrix is None:
+            raise ValueError("it holds no unit cell and supercell matrix")
+        if stored.force_constants is None:
+            raise ValueError(NO_FORCE_CONSTANTS)
+        _check_numbers(stored)
+        primitive: Any = "P" if stored.primitive_matrix is None else stored.primitive_matrix
+        found = Phonopy(stored.unitcell, stored.supercell_matrix, primitive_matrix=primitive, calculator=stored.calculator)
         found.force_constants = stored.force_constants
+    except Exception as error:
+        # phonopy and its parsers raise whatever they meet: yaml.YAMLError, RuntimeError, AssertionError ...
+        raise ValueError(
+            f"{path} is no phonopy file that can be used ({error or type(error).__name__}): expected one with force "
+            "constants, such as phonopy_params.yaml; of a structure, compute_force_constants makes them (on the command line --potential)"
+        ) from error
     return found
+
+
+def _check_numbers(stored):
+    """ValueError for numbers that are not finite, and for a supercell that is not that of the force constants, however large."""
+    cell, constants = stored.unitcell, np.asarray(stored.force_constants)
+    if not all(np.isfinite(x).all() for x in (cell.cell, cell.scaled_positions, cell.masses, constants)):
+        raise ValueError("it holds numbers that are not finite")
+    if not (cell.masses > 0).all():
+        raise ValueError(f"it holds a mass that is not positive: {cell.masses.min():g}")
+    expected = len(cell) * abs(np.linalg.det(np.asarray(stored.supercell_matrix, dtype=float)))
+    if constants.ndim != 4 or constants.shape[2:] != (3, 3) or not abs(constants.shape[1] - expected) < 0.5:
+        raise ValueError(f"its supercell has {expected:g} atoms, its force constants have the shape {constants.shape}")
 
 
 def _forces(cell: PhonopyAtoms, potential) -> np.ndarray:

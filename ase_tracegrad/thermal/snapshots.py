@@ -1,7 +1,9 @@
 """A folder of snapshots: displacements and what was measured on each, so that an interrupted run goes on."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ SAME = 1e-6  # Angstrom
 
 
 class SnapshotError(ValueError):
-    """A folder that holds the snapshots of another calculation."""
+    """A folder that holds the snapshots of another calculation, or a file in it that is damaged."""
 
 
 class SnapshotFolder:
@@ -30,7 +32,7 @@ class SnapshotFolder:
         if not file.exists():
             replace_text(file, json.dumps(settings, indent=1))
             return
-        known = json.loads(file.read_text())
+        known = _read(file, lambda: dict(json.loads(file.read_text())), "choose another folder")
         different = sorted(key for key in known.keys() | settings.keys() if known.get(key) != settings.get(key))
         if different:
             raise SnapshotError(
@@ -46,9 +48,9 @@ class SnapshotFolder:
         folder.mkdir(exist_ok=True)
         file = folder / "displacements.npy"
         if file.exists():
-            known = np.load(file, allow_pickle=False)
+            known = _read(file, lambda: np.atleast_3d(np.load(file, allow_pickle=False)))
             n = min(len(known), len(displacements))
-            if known.shape[1:] != displacements.shape[1:] or np.abs(known[:n] - displacements[:n]).max() > SAME:
+            if known.shape[1:] != displacements.shape[1:] or not np.abs(known[:n] - displacements[:n]).max(initial=0.0) <= SAME:
                 raise SnapshotError(f"{file} holds other displacements than would be drawn now: choose another folder")
             if len(known) >= len(displacements):
                 return known[: len(displacements)]
@@ -61,8 +63,12 @@ class SnapshotFolder:
         file = self._folder(temperature) / f"{number:04d}.npz"
         if not file.exists():
             return None
-        with np.load(file, allow_pickle=False) as stored:
-            return EdgeEnergies(stored["energies"], stored["spreads"])
+
+        def load() -> EdgeEnergies:
+            with np.load(file, allow_pickle=False) as stored:
+                return EdgeEnergies(stored["energies"], stored["spreads"])
+
+        return _read(file, load)
 
     def write(self, temperature: float, number: int, edges: EdgeEnergies):
         """Keep what was measured on a snapshot."""
@@ -71,3 +77,12 @@ class SnapshotFolder:
 
     def _folder(self, temperature: float) -> Path:
         return self.path / f"{temperature:g}K"
+
+
+def _read(file: Path, load: Callable[[], Any], advice: str = "delete it, and what was in it is made anew"):
+    """What ``load`` finds in a file; SnapshotError if it is damaged."""
+    try:
+        return load()
+    except Exception as error:
+        # numpy and zipfile raise whatever their parsers meet: NotImplementedError, tokenize.TokenError ...
+        raise SnapshotError(f"{file} cannot be read ({type(error).__name__}: {error}): {advice}") from error

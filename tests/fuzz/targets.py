@@ -158,6 +158,90 @@ def _read_cp2k(folder: Path):
     assert np.isfinite(read_real_space_matrix(folder, output, "KS", 2)[1]).all()
 
 
+# -- what screening and temperature leave on disk -------------------------------------------------
+
+
+def _write_trust(folder: Path):
+    from ase_tracegrad.nn.trust import Trust, fit_scalars, hash_model, trust_file
+
+    model = folder / "m.safetensors"
+    model.write_bytes(b"a model")
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    factors = {"distance": {"hamiltonian": 2.0}, "spread": {"hamiltonian": 1.0, "gap": 0.5}}
+    Trust(hash_model(model), *fit_scalars(np.repeat([1, 6], 20), rows), 2.0, ("a",), factors, {"n_train": 20}).write(
+        trust_file(model)
+    )
+
+
+def _read_trust(folder: Path):
+    from ase_tracegrad.nn.trust import read_trust
+
+    trust = read_trust(folder / "m.safetensors")
+    if trust is not None:
+        assert not np.isnan(trust.distances(np.array([1, 6]), np.ones((2, 3)))).any()
+        assert all(np.isfinite(list(rows.values())).all() for rows in trust.factors.values())
+
+
+def _write_screening(folder: Path):
+    from ase_tracegrad.screen.settings import ScreenSettings
+    from ase_tracegrad.screen.shards import SHARDS, prepare_folder, write_shard
+
+    prepare_folder(folder, ScreenSettings("graphene-pbe"))
+    for number in range(2):
+        rows = [
+            {"id": f"{number}{row}" * 16, "source": "a", "status": "ok", "positions": [0.0] * 3, "gap": 1.0} for row in range(3)
+        ]
+        write_shard(folder, number, rows, ("gap",))
+    assert (folder / SHARDS).is_dir()
+
+
+def _read_screening(folder: Path):
+    from ase_tracegrad.screen.settings import ScreenSettings
+    from ase_tracegrad.screen.shards import iterate_rows, prepare_folder
+
+    prepare_folder(folder, ScreenSettings("graphene-pbe"))
+    return list(iterate_rows(folder))
+
+
+def _write_snapshots(folder: Path):
+    from ase_tracegrad.thermal.edges import EdgeEnergies
+    from ase_tracegrad.thermal.snapshots import SnapshotFolder
+
+    snapshots = SnapshotFolder(folder, {"seed": 1, "edges": {"vbm": [0, 0, 0]}})
+    snapshots.keep_displacements(300.0, np.ones((4, 2, 3)))
+    for number in range(4):
+        snapshots.write(300.0, number, EdgeEnergies(np.arange(4.0), np.ones(4)))
+
+
+def _read_snapshots(folder: Path):
+    from ase_tracegrad.thermal.snapshots import SnapshotFolder
+
+    snapshots = SnapshotFolder(folder, {"seed": 1, "edges": {"vbm": [0, 0, 0]}})
+    assert np.allclose(snapshots.keep_displacements(300.0, np.ones((4, 2, 3))), 1.0)
+    for number in range(4):
+        found = snapshots.read(300.0, number)
+        assert found is not None
+        assert found.energies.shape == found.spreads.shape == (4,)
+        assert np.isfinite([found.energies, found.spreads]).all()
+
+
+def _write_phonons(folder: Path):
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    from ase_tracegrad.thermal.phonons import compute_force_constants, save_phonons
+
+    save_phonons(compute_force_constants(bulk("Al", a=3.995), EMT(), (2, 2, 2)), folder / "p.yaml")
+
+
+def _read_phonons(folder: Path):
+    from ase_tracegrad.thermal.harmonic import HarmonicCrystal
+    from ase_tracegrad.thermal.phonons import load_phonons
+
+    crystal = HarmonicCrystal.from_phonons(load_phonons(folder / "p.yaml"), (2, 2, 2))
+    assert np.isfinite(crystal.amplitudes(300.0)).all()
+
+
 # -- settings and models ---------------------------------------------------------------------------
 
 
@@ -252,6 +336,10 @@ TARGETS: dict[str, Target] = {
     "poscar": Target(_write_poscar, lambda folder: read_poscar(folder / "POSCAR"), files="POSCAR"),
     "splits": Target(_write_splits, lambda folder: read_splits(folder / "s.json", "abcd"), (ValueError,)),
     "config": Target(_write_config, _read_config, (ValueError, OSError)),
+    "trust": Target(_write_trust, _read_trust, (ValueError,), files="*.json"),
+    "screening": Target(_write_screening, _read_screening, (ValueError,)),
+    "snapshots": Target(_write_snapshots, _read_snapshots, (ValueError,)),
+    "phonons": Target(_write_phonons, _read_phonons, (ValueError,)),
     "model": Target(_write_model, _read_model, ()),
     "state": Target(_write_state, _read_state, (ValueError,)),
     "deeph-e3": Target(_write_deeph_e3, _read_deeph_e3, (), whole=False),

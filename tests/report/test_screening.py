@@ -3,7 +3,10 @@
 import json
 import re
 
+import numpy as np
 import pytest
+from ase.dft.kpoints import BandPath
+from ase.spectrum.band_structure import BandStructure
 
 from ase_tracegrad.report import write_screening_report
 from tests.report.conftest import EVIL
@@ -52,6 +55,19 @@ def test_wrong_rows_are_refused(tmp_path):
     with pytest.raises(TypeError, match="must be an ase BandStructure, found list"):
         write_screening_report([{"name": "a", "bands": [1.0]}], out)
     assert not out.exists()
+
+
+def test_a_gap_wider_than_the_window_is_shown_with_its_edges(tmp_path):
+    """One molecule like HF must not cost the report of all others."""
+    bands = BandStructure(
+        BandPath(np.eye(3), kpts=np.zeros((1, 3)), special_points={"G": np.zeros(3)}, path="G"), [[[-9.0, -5.0, 4.5, 9.0]]]
+    )
+    write_screening_report([{"name": "HF", "bands": bands}], tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (found,) = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["bands"].values()
+    assert found["energies"] == [[-5.0], [4.5]]
+    assert found["window"][0] < -5
+    assert found["window"][1] > 4.5
 
 
 def test_an_empty_screening_is_a_page(browser, tmp_path):

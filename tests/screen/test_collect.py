@@ -38,6 +38,8 @@ def test_collected_rows(tmp_path, model, sheets, run_here):
     assert "knows C, not B" in table[3]["error"]
     assert float(table[0]["fermi_level"]) == rows[0]["fermi_level"]
     assert collect(tmp_path / "out", tmp_path / "mine.db").table == tmp_path / "mine.csv"
+    with pytest.raises(ScreenError, match=r"ends in \.db"):
+        collect(tmp_path / "out", tmp_path / "mine.csv")  # both would go into one file
 
 
 @pytest.mark.parametrize("n_failed", [0, 1])
@@ -57,6 +59,10 @@ def test_folders_without_a_screening_are_refused(tmp_path):
     (tmp_path / "settings.json").write_text('{"format": "other"}')
     with pytest.raises(ScreenError, match="expected format"):
         list(iterate_rows(tmp_path))
+    for text in ('{"format": "ase_tracegrad-screen 1"}', '{"format": "ase_tracegrad-screen 1", "identity": 3}', "[" * 100_000):
+        (tmp_path / "settings.json").write_text(text)
+        with pytest.raises(ScreenError, match="damaged"):
+            collect(tmp_path)
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(ScreenError, match="damaged"):
         list(iterate_rows(tmp_path))

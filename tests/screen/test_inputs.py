@@ -1,7 +1,10 @@
 """Whatever users have is read, one structure at a time, and a broken file is one entry."""
 
+import gzip
 import io
+import sqlite3
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -99,6 +102,49 @@ def test_broken_files_are_entries_with_the_reason(tmp_path, frames):
     assert "cannot be read" in entries[0].error
     assert entries[1].source.endswith("cut.extxyz@0")
     assert "ends inside a frame" in entries[2].error
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_file_without_structures_is_an_entry_with_the_reason(tmp_path):
+    """ASE only warns of this CIF, and yields nothing."""
+    for name, text in (("broken.cif", "data_\nloop_\n nonsense"), ("empty.extxyz", ""), ("empty.db", "")):
+        (tmp_path / name).write_text(text)
+        (entry,) = iterate_structures(str(tmp_path / name))
+        assert "cannot be read" in entry.error
+        assert "no structure" in entry.error or "no database" in entry.error
+
+
+def test_a_sqlite_file_of_others_is_not_written_to(tmp_path):
+    path = tmp_path / "QH9Stable.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("create table data (id integer)")
+    before = path.read_bytes()
+    assert count_structures(str(path)) is None
+    (entry,) = iterate_structures(str(path))
+    assert "no database of ASE" in entry.error
+    assert path.read_bytes() == before
+
+
+def test_what_cannot_be_counted_does_not_end_the_screening(tmp_path, frames):
+    (tmp_path / "bad.db").write_bytes(b"nonsense" * 200)
+    (tmp_path / "bad.traj").write_bytes(b"- of UlmASE-Trajectory\x00" + b"\xff" * 60)
+    (tmp_path / "cut.xyz.gz").write_bytes(gzip.compress(b"2\n\n" + b"C 0 0 0\n" * 2)[:20])
+    for name in ("bad.db", "bad.traj", "cut.xyz.gz"):
+        assert count_structures([str(tmp_path / name), frames[0]]) is None
+        broken, good = iterate_structures([str(tmp_path / name), frames[0]])
+        assert broken.error
+        assert not good.error
+
+
+def test_a_frame_of_more_atoms_than_there_are_lines_ends_with_the_file(tmp_path, frames):
+    path = tmp_path / "bomb.extxyz"
+    write(path, frames[0])
+    with open(path, "a") as stream:
+        stream.write("999999999999999\nLattice\nC 0 0 0\n")
+    good, broken = iterate_structures(str(path))
+    assert not good.error
+    assert "ends inside a frame of 999999999999999 atoms" in broken.error
+    assert broken.source.endswith("bomb.extxyz after 1")
 
 
 def test_names_of_nothing_are_errors(tmp_path):

@@ -63,7 +63,13 @@ def test_the_file_is_complete_or_refused(tmp_path, model):
     again, rows = read_trust(copied), np.random.default_rng(2).normal(size=(3, len(trust.means[6])))
     assert np.allclose(again.distances(np.full(3, 6), rows), trust.distances(np.full(3, 6), rows), rtol=1e-4)
     facts = json.loads(trust_file(copied).read_text())
-    for wrong, message in (({"format": "other"}, "format"), ({"model": "0"}, "another version"), ({"elements": 3}, "damaged")):
+    for wrong, message in (
+        ({"format": "other"}, "format"),
+        ({"model": "0"}, "another version"),
+        ({"elements": 3}, "damaged"),
+        ({"factors": 3}, "damaged"),
+        ({"farthest": float("nan")}, "not finite"),
+    ):
         trust_file(copied).write_text(json.dumps(facts | wrong))
         with pytest.raises(TrustError, match=message):
             read_trust(copied)
@@ -85,6 +91,20 @@ def test_rows_hold_the_distance_and_flag_what_is_far(tmp_path, model, sheets, ru
         assert row["h_uncertainty"] == pytest.approx(2.0 * row["feature_distance"])
         assert row["out_of_domain"] == flagged
         assert bool(row["reasons"]) == flagged
+
+
+def test_a_worker_that_lives_on_sees_that_a_model_has_changed(tmp_path, model, other_model, sheets, run_here):
+    """Workers of Dask and Parsl, and threads, outlive a screening."""
+    copied = tmp_path / "mine.safetensors"
+    shutil.copy(model, copied)
+    run_here(sheets(1), copied, out=tmp_path / "first")
+    shutil.copy(other_model, copied)
+    make_trust(copied).write(trust_file(copied))
+    run_here(sheets(1), copied, out=tmp_path / "second")
+    run_here(sheets(1), other_model, out=tmp_path / "other")
+    first, second, other = (next(iterate_rows(tmp_path / name)) for name in ("first", "second", "other"))
+    assert second["fermi_level"] == other["fermi_level"] != first["fermi_level"]
+    assert second["feature_distance"] is not None
 
 
 def test_other_trust_is_another_screening(tmp_path, model, sheets, run_here):

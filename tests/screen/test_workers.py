@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import Future, ProcessPoolExecutor
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
 from ase_tracegrad.screen import RunOptions, ScreenError, iterate_rows, screen
+from ase_tracegrad.screen.chunk import compute_chunk
+from ase_tracegrad.screen.shards import list_shards
 from ase_tracegrad.screen.workers import ProcessWorkers, check_workers, choose_workers, local_parsl
 from tests.screen.conftest import MESH
 from tests.screen.killers import compute_or_die
@@ -99,6 +103,76 @@ def test_a_structure_that_kills_its_workers_is_found_and_recorded(tmp_path, mode
         "poison": "a worker process die"
     }
     assert 5 <= workers.opened <= 10
+
+
+class BreakingWorkers(MortalWorkers):
+    """Like a broken pool of processes: the first of its tasks ends at once, the others when the pool is closed."""
+
+    n_tasks = 4
+
+    def open(self):
+        for future in getattr(self, "waiting", []):
+            future.set_exception(Died())
+        self.waiting = []
+        return super().open()
+
+    def submit(self, compute, *task):
+        if self.opened > 1:
+            return super().submit(compute, *task)
+        future = Future()
+        self.waiting.append(future)
+        if len(self.waiting) == self.n_tasks:
+            self.waiting.pop(0).set_exception(Died())
+        return future
+
+
+def test_one_death_opens_one_new_pool(tmp_path, model, sheets, monkeypatch):
+    """Tasks that end a moment later with the same pool are no second death: the new workers would lose their work."""
+    workers = BreakingWorkers()
+    monkeypatch.setattr("ase_tracegrad.screen.driver.choose_workers", lambda *_: workers)
+    assert screen(sheets(6), model, out=tmp_path / "out", run=RunOptions(chunk=1, progress=False), kpts=MESH).ok == 6
+    assert workers.opened == 2
+
+
+class WatchedThread(ThreadPoolExecutor):
+    """One thread, and the futures it was asked for."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.futures = []
+
+    def submit(self, *arguments):
+        self.futures.append(super().submit(*arguments))
+        return self.futures[-1]
+
+
+def test_an_error_leaves_nothing_at_work(tmp_path, model, sheets, monkeypatch):
+    """An executor that is not ours stays open: what it has not begun is taken back, what it has begun ends before the lock does."""
+    begun, finished = Event(), []
+
+    def compute_slowly(task):
+        begun.set()
+        deadline = time.monotonic() + 20
+        while not all(future.cancelled() for future in pool.futures[1:]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        finished.append(task.number)
+        return compute_chunk(task)
+
+    def fail_later():
+        yield from sheets(4)
+        begun.wait(60)
+        raise RuntimeError("no more structures")
+
+    monkeypatch.setattr("ase_tracegrad.screen.driver.compute_chunk", compute_slowly)
+    with WatchedThread() as pool:
+        with pytest.raises(RuntimeError, match="no more structures"):
+            screen(
+                fail_later(), model, executor=pool, workers=4, out=tmp_path / "out", run=RunOptions(1, progress=False), kpts=MESH
+            )
+        shards = list_shards(tmp_path / "out")
+    assert len(pool.futures) == 3
+    assert finished == [0]
+    assert list_shards(tmp_path / "out") == shards != []
 
 
 def test_parsl_loses_nothing(tmp_path, model, crowd, run_here, monkeypatch):

@@ -1,12 +1,14 @@
 """Gap against temperature with an exact small model: edges, averages, resuming, fits, spectral functions."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from ase_tracegrad.electronic.unfold import map_supercell
+from ase_tracegrad.lock import OutputInUseError, lock_output
 from ase_tracegrad.structure import Structure
 from ase_tracegrad.thermal.edges import find_edges, measure_edges
 from ase_tracegrad.thermal.gap import SpreadEdgeWarning, gap_vs_temperature
@@ -95,6 +97,38 @@ def test_a_folder_of_another_calculation_is_refused(hueckel, diamond, first):
     np.save(folder / "run" / "300K" / "displacements.npy", np.zeros((4, 16, 3)))
     with pytest.raises(SnapshotError, match="other displacements"):
         gap_vs_temperature(hueckel, diamond, [300], (2, 2, 2), n_pairs=1, seed=1, out=folder / "run")
+
+
+def test_damaged_snapshots_are_named(hueckel, diamond, first, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(first[0] / "run", run)
+    arguments = (hueckel, diamond, [0], (2, 2, 2))
+    (run / "0K" / "0001.npz").write_bytes(b"")
+    with pytest.raises(SnapshotError, match=r"0001\.npz cannot be read.*delete it"):
+        gap_vs_temperature(*arguments, n_pairs=1, seed=1, out=run)
+    np.save(run / "0K" / "displacements.npy", np.full((4, 16, 3), np.nan))
+    with pytest.raises(SnapshotError, match="other displacements"):
+        gap_vs_temperature(*arguments, n_pairs=1, seed=1, out=run)
+    (run / "settings.json").write_text("{")
+    with pytest.raises(SnapshotError, match=r"settings\.json cannot be read.*choose another folder"):
+        gap_vs_temperature(*arguments, n_pairs=1, seed=1, out=run)
+
+
+def test_another_model_with_the_same_card_is_another_calculation(hueckel, diamond, tmp_path, monkeypatch):
+    """As members of an ensemble are: name, training set and settings are the same, the weights are not."""
+    for number in range(2):
+        (tmp_path / f"{number}.safetensors").write_bytes(bytes([number]))
+    monkeypatch.setattr(hueckel.predictor, "path", tmp_path / "0.safetensors", raising=False)
+    gap_vs_temperature(hueckel, diamond, [0], (2, 2, 2), n_pairs=1, out=tmp_path / "run")
+    hueckel.predictor.path = tmp_path / "1.safetensors"
+    with pytest.raises(SnapshotError, match="different in model_sha256"):
+        gap_vs_temperature(hueckel, diamond, [0], (2, 2, 2), n_pairs=1, out=tmp_path / "run")
+
+
+def test_two_processes_do_not_share_a_folder(hueckel, diamond, tmp_path):
+    with lock_output(tmp_path / "run"), pytest.raises(OutputInUseError, match="is writing to"):
+        gap_vs_temperature(hueckel, diamond, [0], (2, 2, 2), n_pairs=1, out=tmp_path / "run")
+    assert not list((tmp_path).rglob("*.npz"))
 
 
 def test_special_displacements_agree_with_random_ones(hueckel, diamond, first):
