@@ -127,7 +127,8 @@ def _read_phonopy_file(path: Path) -> Phonopy:
         # phonopy and its parsers raise whatever they meet: yaml.YAMLError, RuntimeError, AssertionError ...
         raise ValueError(
             f"{path} is no phonopy file that can be used ({error or type(error).__name__}): expected one with force "
-            "constants, such as phonopy_params.yaml; of a structure, compute_force_constants makes them (on the command line --potential)"
+            "constants, such as phonopy_params.yaml; of a structure, "
+            "compute_force_constants makes them (on the command line --potential)"
         ) from error
     return found
 
