@@ -47,7 +47,7 @@ def load_phonons(phonons) -> Phonopy:
 def compute_force_constants(atoms: Atoms, potential, supercell, *, distance: float = 0.02) -> Phonopy:
     """Force constants by phonopy's symmetry-reduced displacements of ``distance`` Angstrom.
 
-    atoms: the relaxed primitive cell; potential: any ASE calculator with forces; supercell: (3,) or (3, 3) int. What force is
+    atoms: the relaxed primitive cell, isotopes by ``set_masses``; potential: any ASE calculator with forces; supercell: (3,) or (3, 3) int. What force is
     left on the undisplaced atoms is subtracted. The sum rules of translation and the symmetry of indices are enforced.
     """
     phonons = Phonopy(to_phonopy(atoms), supercell_matrix(supercell), primitive_matrix="P")
@@ -102,8 +102,10 @@ def warn_of_imaginary_modes(frequencies: np.ndarray):
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
-    """The same structure as phonopy's type."""
-    return PhonopyAtoms(numbers=atoms.numbers, cell=np.array(atoms.cell), scaled_positions=atoms.get_scaled_positions(wrap=False))
+    """The same structure as phonopy's type, with the masses of isotopes if they were set."""
+    masses = atoms.get_masses() if atoms.has("masses") else None
+    places = atoms.get_scaled_positions(wrap=False)
+    return PhonopyAtoms(numbers=atoms.numbers, cell=np.array(atoms.cell), scaled_positions=places, masses=masses)
 
 
 def to_atoms(cell: PhonopyAtoms, pbc=True) -> Atoms:
