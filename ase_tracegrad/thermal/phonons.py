@@ -83,6 +83,8 @@ def supercell_matrix(supercell) -> np.ndarray:
 def repeat_primitive(primitive: Atoms, matrix: np.ndarray) -> tuple[Atoms, np.ndarray]:
     """The supercell, all atoms of one primitive cell after another, the cell at the origin first; and the cells (C, 3) int."""
     cells = np.rint(lattice_points_in_supercell(matrix) @ matrix).astype(int)
+    # ASE sorts them by their place in the supercell: with turned axes the origin is not always the first.
+    cells = cells[np.argsort(cells.any(axis=1), kind="stable")]
     places = cells[:, None] + primitive.get_scaled_positions(wrap=False)[None]
     numbers = np.tile(primitive.numbers, len(cells))
     supercell = Atoms(numbers, places.reshape(-1, 3) @ primitive.cell.array, cell=matrix @ primitive.cell.array, pbc=primitive.pbc)

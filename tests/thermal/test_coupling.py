@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import graphene
 from phonopy import Phonopy
 
 from ase_tracegrad import TraceGradCalculator, available_models, compute_bands
@@ -14,8 +15,9 @@ from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.structure import Structure
 from ase_tracegrad.thermal.coupling import compute_couplings
 from ase_tracegrad.thermal.derivatives import compute_derivatives, orbital_gradients
-from ase_tracegrad.thermal.phonons import to_phonopy
+from ase_tracegrad.thermal.phonons import compute_force_constants, to_phonopy
 from tests.calculator_cases import EMBEDDED
+from tests.thermal.conftest import Springs
 
 DATA = Path(__file__).parents[1] / "data"
 STEP = 1e-3  # Angstrom, of the displaced crystals that the derivatives are compared with
@@ -90,6 +92,21 @@ def test_phonons_of_other_axes_or_order_are_refused(diamond_atoms, derivatives, 
         phonons = Phonopy(to_phonopy(other), np.eye(3, dtype=int), primitive_matrix="P")
         with pytest.raises(ValueError, match="another primitive cell"):
             compute_couplings(derivatives, primitive, phonons, [[0, 0, 0]], [[0, 0, 0]], [3])
+
+
+# phonopy finds fewer operations in the turned cell, and then only displaces more atoms.
+@pytest.mark.filterwarnings("ignore:Warning. Point group symmetries of supercell")
+def test_turned_supercells_give_the_same_elements(hueckel):
+    """Graphene in 5x5 cells, and in 48 cells with axes turned by 30 degrees, whose first one ASE puts away from the origin."""
+    sheet = graphene(a=2.46, vacuum=None)
+    sheet.cell[2], sheet.pbc = [0, 0, 10.0], True
+    phonons = compute_force_constants(sheet, Springs(((1.4203, 28.0), (2.46, 4.0))), (3, 3, 1))
+    sums, found = hueckel.electronic_structure(sheet).sums(), []
+    for supercell in ((5, 5, 1), [[8, 4, 0], [-4, 4, 0], [0, 0, 1]]):
+        derivatives = compute_derivatives(hueckel, sheet, supercell, distance=1e-3)
+        elements = compute_couplings(derivatives, sums, phonons, [[0.13, 0.29, 0]], [[0.21, 0.07, 0]], np.arange(6))
+        found.append(np.abs(elements.cartesian))
+    assert np.abs(found[1] - found[0]).max() < 1e-5 * found[0].max()
 
 
 def test_long_waves_are_strains(hueckel, diamond, diamond_atoms, derivatives, primitive):

@@ -14,6 +14,7 @@ from ase_tracegrad.thermal.phonons import (
     ImaginaryModesWarning,
     compute_force_constants,
     load_phonons,
+    repeat_primitive,
     save_phonons,
     supercell_matrix,
     to_atoms,
@@ -146,6 +147,16 @@ def test_phonopy_without_force_constants(aluminium):
 def test_supercells_that_are_none(wrong):
     with pytest.raises(ValueError, match="supercell"):
         supercell_matrix(wrong)
+
+
+@pytest.mark.parametrize("matrix", [(2, 3, 1), [[2, 1, 0], [-1, 1, 0], [0, 0, 1]], [[4, 2, 0], [-2, 2, 0], [0, 0, 1]]])
+def test_the_cell_at_the_origin_is_the_first(diamond_atoms, matrix):
+    matrix = supercell_matrix(matrix)
+    large, cells = repeat_primitive(diamond_atoms, matrix)
+    assert not cells[0].any()
+    assert np.allclose(large.positions[:2], diamond_atoms.positions)
+    assert len(cells) == round(np.linalg.det(matrix))
+    assert large.get_all_distances(mic=True)[np.triu_indices(len(large), 1)].min() > 1.5
 
 
 def test_arguments(crystal):
