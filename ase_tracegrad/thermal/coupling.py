@@ -98,8 +98,8 @@ def _check_crystal(primitive: Atoms, phonons: Phonopy):
     if not same:
         raise ValueError(
             f"the phonons are of another primitive cell ({', '.join(other.symbols)}; {np.round(other.cell, 3).tolist()}) than the "
-            f"derivatives ({', '.join(primitive.symbols)}; {np.round(primitive.cell.array, 3).tolist()}), or of other axes or another "
-            "order of atoms: compute the derivatives of to_atoms(phonons.primitive)"
+            f"derivatives ({', '.join(primitive.symbols)}; {np.round(primitive.cell.array, 3).tolist()}), or have other axes or "
+            "another order of atoms: compute the derivatives of the phonons' primitive cell"
         )
 
 

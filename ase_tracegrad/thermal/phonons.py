@@ -47,8 +47,9 @@ def load_phonons(phonons) -> Phonopy:
 def compute_force_constants(atoms: Atoms, potential, supercell, *, distance: float = 0.02) -> Phonopy:
     """Force constants by phonopy's symmetry-reduced displacements of ``distance`` Angstrom.
 
-    atoms: the relaxed primitive cell, isotopes by ``set_masses``; potential: any ASE calculator with forces; supercell: (3,) or (3, 3) int. What force is
-    left on the undisplaced atoms is subtracted. The sum rules of translation and the symmetry of indices are enforced.
+    atoms: the relaxed primitive cell, isotopes by ``set_masses``; potential: any ASE calculator with forces; supercell: (3,) or
+    (3, 3) int. What force is left on the undisplaced atoms is subtracted. The sum rules of translation and the symmetry of
+    indices are enforced.
     """
     phonons = Phonopy(to_phonopy(atoms), supercell_matrix(supercell), primitive_matrix="P")
     phonons.generate_displacements(distance=distance)

@@ -159,9 +159,7 @@ class ThermalGap:
             errors = np.sqrt((count - 1) * others.var(axis=0))
         rmse = float(np.sqrt(np.mean((FORMULAS[formula](self.temperatures, *found) - gaps) ** 2)))
         names = PARAMETERS[formula]
-        return GapFit(
-            formula, dict(zip(names, found.tolist(), strict=True)), dict(zip(names, errors.tolist(), strict=True)), rmse
-        )
+        return GapFit(formula, dict(zip(names, found.tolist(), strict=True)), dict(zip(names, errors.tolist(), strict=True)), rmse)
 
 
 def _varshni(t, e0, alpha, beta):

@@ -94,7 +94,7 @@ def test_phonons_of_other_axes_or_order_are_refused(diamond_atoms, derivatives, 
             compute_couplings(derivatives, primitive, phonons, [[0, 0, 0]], [[0, 0, 0]], [3])
 
 
-# phonopy finds fewer operations in the turned cell, and then only displaces more atoms.
+# phonopy finds fewer operations in the turned cell than in the primitive one.
 @pytest.mark.filterwarnings("ignore:Warning. Point group symmetries of supercell")
 def test_turned_supercells_give_the_same_elements(hueckel):
     """Graphene in 5x5 cells, and in 48 cells with axes turned by 30 degrees, whose first one ASE puts away from the origin."""
@@ -110,8 +110,11 @@ def test_turned_supercells_give_the_same_elements(hueckel):
 
 
 def test_long_waves_are_strains(hueckel, diamond, diamond_atoms, derivatives, primitive):
-    """At an edge, |<n, k+q| sum_a exp(i q.x_a) dV_a |n, k>| / |q| goes to dE_n / d strain as q goes to 0 (F. S. Khan, P. B. Allen, Phys.
-    Rev. B 29, 3341 (1984); what they take off is (e_m - e_n) <m|d n>, which vanishes with the velocity)."""
+    """At an edge, |<n, k+q| sum_a exp(i q.x_a) dV_a |n, k>| / |q| goes to dE_n / d strain as q goes to 0.
+
+    Elsewhere (e_m - e_n) <m|d n> comes to it, which vanishes with the velocity (F. S. Khan, P. B. Allen, Phys. Rev. B 29, 3341
+    (1984)).
+    """
     edge, small, band = np.array([[0.5, 0.5, 0.5]]), 1e-4, 0
     q = diamond_atoms.cell.array @ [0.01, 0, 0] / (2 * np.pi)
     found = compute_couplings(derivatives, primitive, diamond, edge, [q], [band])
