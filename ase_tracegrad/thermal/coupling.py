@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 from ase.units import _amu, _hbar
 from phonopy import Phonopy
 
@@ -11,6 +12,10 @@ from ..electronic.eigen import solve_bloch
 from ..replace_file import replace_file
 from .derivatives import MatrixDerivatives, nearest_images, orbital_gradients
 from .harmonic import SLOWEST
+
+# Phonons of a slightly different cell are welcome, of another crystal or with another order of atoms not.
+ANOTHER_CELL = 0.05  # strain
+ANOTHER_SITE = 0.3  # Angstrom
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +54,13 @@ def compute_couplings(derivatives: MatrixDerivatives, sums: BlochSum, phonons: P
     <d phi_i|phi_j> and <phi_i|d phi_j>,
         <m, k+q| dV |n, k> = C_m^+ (dH - e_n L - e_m R) C_n:
     what the orbitals do by moving with their atoms is taken off. At q = 0 and m = n it is the derivative of the band energy.
+    Raises ValueError if the phonons are of another crystal, or of the same one with other axes or another order of atoms.
     """
     if sums.hamiltonian.n_spin > 1:
         raise ValueError("matrix elements between spinors are not there yet: take a model without spin-orbit coupling")
     kpts, qpts, bands = check_kpts(kpts), check_kpts(qpts), np.asarray(bands, dtype=int)
     primitive, n = derivatives.primitive, len(derivatives.primitive)
+    _check_crystal(primitive, phonons)
     real_space = [[_arrange(derivatives, a, x) for x in range(3)] for a in range(n)]
     starts, start_orbitals = _solve(sums, kpts)
     shape = (len(qpts), len(kpts), n, 3, len(bands), len(bands))
@@ -75,6 +82,25 @@ def compute_couplings(derivatives: MatrixDerivatives, sums: BlochSum, phonons: P
         kpts, qpts, bands, starts[:, bands], final, cartesian, frequencies, modes, primitive.numbers,
         primitive.positions, primitive.cell.array,
     )  # fmt: skip
+
+
+def _check_crystal(primitive: Atoms, phonons: Phonopy):
+    """The modes of phonopy are taken atom by atom and q-points from both: cells and atoms must be the same."""
+    other = phonons.primitive
+    same = len(other) == len(primitive) and np.array_equal(other.numbers, primitive.numbers)
+    strain = np.linalg.solve(primitive.cell.array, other.cell) - np.eye(3)
+    if same and np.abs(strain).max() < ANOTHER_CELL:
+        apart = other.scaled_positions - primitive.get_scaled_positions(wrap=False)
+        apart -= apart[0]
+        same = np.linalg.norm((apart - np.rint(apart)) @ other.cell, axis=1).max() < ANOTHER_SITE
+    else:
+        same = False
+    if not same:
+        raise ValueError(
+            f"the phonons are of another primitive cell ({', '.join(other.symbols)}; {np.round(other.cell, 3).tolist()}) than the "
+            f"derivatives ({', '.join(primitive.symbols)}; {np.round(primitive.cell.array, 3).tolist()}), or have other axes or "
+            "another order of atoms: compute the derivatives of the phonons' primitive cell"
+        )
 
 
 def _solve(sums: BlochSum, kpts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

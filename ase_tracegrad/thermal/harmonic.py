@@ -36,7 +36,8 @@ class HarmonicCrystal:
         """Modes of the given supercell, (3,) or (3, 3) int, from the dynamical matrix at the q-points that fold onto its Gamma.
 
         D_IJ = 1/N_q sum_q D_ij(q) exp(-2 pi i q.(x_J - x_I)); exact for the supercell of the force constants and its divisors,
-        Fourier interpolation for others. ImaginaryModesWarning.
+        Fourier interpolation for others. The three translations get frequency 0 also from force constants that break the
+        acoustic sum rule. ImaginaryModesWarning.
         """
         matrix, primitive = supercell_matrix(supercell), to_atoms(phonons.primitive)
         atoms, cells = repeat_primitive(primitive, matrix)
@@ -49,11 +50,12 @@ class HarmonicCrystal:
             phases = np.exp(2j * np.pi * (places @ q))
             blocks = at_q[kinds][:, :, kinds] * (phases[:, None] * phases.conj()[None, :])[:, None, :, None]
             dynamical += blocks.real / len(cells)
+        atoms.set_masses(np.tile(phonons.primitive.masses, len(cells)))
         n = 3 * len(places)
-        squares, vectors = np.linalg.eigh(dynamical.reshape(n, n))
+        keep = _without_translations(atoms.get_masses())
+        squares, vectors = np.linalg.eigh(keep @ dynamical.reshape(n, n) @ keep)
         frequencies = np.sign(squares) * np.sqrt(np.abs(squares)) * get_physical_units().DefaultToTHz
         warn_of_imaginary_modes(frequencies)
-        atoms.set_masses(np.tile(phonons.primitive.masses, len(cells)))
         return cls(primitive, matrix, atoms, frequencies, np.ascontiguousarray(vectors.T).reshape(n, len(places), 3))
 
     def amplitudes(self, temperature: float) -> np.ndarray:
@@ -79,3 +81,9 @@ class HarmonicCrystal:
         atoms = self.supercell.copy()
         atoms.positions += displacements
         return atoms
+
+
+def _without_translations(masses: np.ndarray) -> np.ndarray:
+    """(3N, 3N): takes the three translations of the whole crystal out of a dynamical matrix."""
+    rigid = np.kron(np.sqrt(masses / masses.sum())[:, None], np.eye(3))
+    return np.eye(3 * len(masses)) - rigid @ rigid.T

@@ -47,8 +47,9 @@ def load_phonons(phonons) -> Phonopy:
 def compute_force_constants(atoms: Atoms, potential, supercell, *, distance: float = 0.02) -> Phonopy:
     """Force constants by phonopy's symmetry-reduced displacements of ``distance`` Angstrom.
 
-    atoms: the relaxed primitive cell; potential: any ASE calculator with forces; supercell: (3,) or (3, 3) int. What force is
-    left on the undisplaced atoms is subtracted. The sum rules of translation and the symmetry of indices are enforced.
+    atoms: the relaxed primitive cell, isotopes by ``set_masses``; potential: any ASE calculator with forces; supercell: (3,) or
+    (3, 3) int. What force is left on the undisplaced atoms is subtracted. The sum rules of translation and the symmetry of
+    indices are enforced.
     """
     phonons = Phonopy(to_phonopy(atoms), supercell_matrix(supercell), primitive_matrix="P")
     phonons.generate_displacements(distance=distance)
@@ -83,6 +84,8 @@ def supercell_matrix(supercell) -> np.ndarray:
 def repeat_primitive(primitive: Atoms, matrix: np.ndarray) -> tuple[Atoms, np.ndarray]:
     """The supercell, all atoms of one primitive cell after another, the cell at the origin first; and the cells (C, 3) int."""
     cells = np.rint(lattice_points_in_supercell(matrix) @ matrix).astype(int)
+    # ASE sorts them by their place in the supercell: with turned axes the origin is not always the first.
+    cells = cells[np.argsort(cells.any(axis=1), kind="stable")]
     places = cells[:, None] + primitive.get_scaled_positions(wrap=False)[None]
     numbers = np.tile(primitive.numbers, len(cells))
     supercell = Atoms(numbers, places.reshape(-1, 3) @ primitive.cell.array, cell=matrix @ primitive.cell.array, pbc=primitive.pbc)
@@ -102,8 +105,10 @@ def warn_of_imaginary_modes(frequencies: np.ndarray):
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
-    """The same structure as phonopy's type."""
-    return PhonopyAtoms(numbers=atoms.numbers, cell=np.array(atoms.cell), scaled_positions=atoms.get_scaled_positions(wrap=False))
+    """The same structure as phonopy's type, with the masses of isotopes if they were set."""
+    masses = atoms.get_masses() if atoms.has("masses") else None
+    places = atoms.get_scaled_positions(wrap=False)
+    return PhonopyAtoms(numbers=atoms.numbers, cell=np.array(atoms.cell), scaled_positions=places, masses=masses)
 
 
 def to_atoms(cell: PhonopyAtoms, pbc=True) -> Atoms:

@@ -17,26 +17,25 @@ FEWEST_PAIRS = 2
 
 @dataclass(frozen=True, eq=False)
 class GapFit:
-    """A formula fitted to gaps: name; parameters and errors {name: value}, eV and K; rmse, eV."""
+    """A formula fitted to gaps: name; parameters {name: value}, eV and K; errors: their standard errors from leaving out one pair
+    of snapshots after the other, nan for a single pair; rmse of the fit, eV; is_determined: whether the gaps say anything about
+    each parameter, that is, neither these errors nor those from the scatter about the curve exceed it."""
 
     name: str
     parameters: dict[str, float]
     errors: dict[str, float]
     rmse: float
+    is_determined: bool
 
     def __call__(self, temperatures) -> np.ndarray:
         """The formula's gap in eV at temperatures in K."""
         return FORMULAS[self.name](np.asarray(temperatures, dtype=float), *self.parameters.values())
 
-    @property
-    def is_determined(self) -> bool:
-        """Whether the gaps say anything about each parameter: it is larger than its error."""
-        return all(self.errors[name] < abs(value) for name, value in self.parameters.items())
-
     def __str__(self) -> str:
         if not self.is_determined:
             return f"{self.name}: not determined by these gaps; it takes more pairs, or temperatures further apart"
-        values = ", ".join(f"{name} = {value:.4g} +- {self.errors[name]:.1g}" for name, value in self.parameters.items())
+        known = {name: f" +- {error:.1g}" for name, error in self.errors.items() if np.isfinite(error)}
+        values = ", ".join(f"{name} = {value:.4g}{known.get(name, '')}" for name, value in self.parameters.items())
         return f"{self.name}: {values} (eV, K; rmse {1000 * self.rmse:.1f} meV)"
 
 
@@ -151,20 +150,24 @@ class ThermalGap:
     def _fit(self, formula: str, name: str, start: tuple[float, ...]) -> GapFit:
         if len(self.temperatures) < FEWEST_TEMPERATURES:
             raise ValueError(f"a {formula} fit needs {FEWEST_TEMPERATURES} temperatures or more, found {len(self.temperatures)}")
-        gaps, weights = self.mean(name), self.error(name)
+        pairs, weights = self._pairs(name), self.error(name)
         known = np.isfinite(weights).all() and (weights > 0).all()
         bounds = ([-np.inf, -np.inf, 1.0], [np.inf, np.inf, 5000.0])
-        found, covariance = curve_fit(
-            FORMULAS[formula], self.temperatures, gaps, start, sigma=weights if known else None, bounds=bounds, max_nfev=20_000
-        )
+
+        def fit(gaps, start) -> tuple[np.ndarray, np.ndarray]:
+            sigma = weights if known else None
+            return curve_fit(FORMULAS[formula], self.temperatures, gaps, start, sigma=sigma, bounds=bounds, max_nfev=20_000)
+
+        gaps, count = pairs.mean(axis=1), pairs.shape[1]
+        found, covariance = fit(gaps, start)
+        errors, scatter = np.full(len(start), np.nan), np.sqrt(np.diag(covariance))
+        if count >= FEWEST_PAIRS:
+            # Jackknife: all temperatures share their random numbers, so scatter about the curve says too little of its errors.
+            others = np.array([fit((count * gaps - pair) / (count - 1), found)[0] for pair in pairs.T])
+            errors = np.sqrt((count - 1) * others.var(axis=0))
         rmse = float(np.sqrt(np.mean((FORMULAS[formula](self.temperatures, *found) - gaps) ** 2)))
-        names = PARAMETERS[formula]
-        return GapFit(
-            formula,
-            dict(zip(names, found.tolist(), strict=True)),
-            dict(zip(names, np.sqrt(np.diag(covariance)).tolist(), strict=True)),
-            rmse,
-        )
+        parameters, uncertain = (dict(zip(PARAMETERS[formula], values.tolist(), strict=True)) for values in (found, errors))
+        return GapFit(formula, parameters, uncertain, rmse, bool((np.abs(found) > np.fmax(errors, scatter)).all()))
 
 
 def _varshni(t, e0, alpha, beta):

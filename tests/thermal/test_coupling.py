@@ -5,13 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import graphene
+from phonopy import Phonopy
 
 from ase_tracegrad import TraceGradCalculator, available_models, compute_bands
 from ase_tracegrad.electronic.eigen import solve_bloch
+from ase_tracegrad.electronic.space_group import find_space_group
 from ase_tracegrad.io.store import StoreReader
+from ase_tracegrad.structure import Structure
 from ase_tracegrad.thermal.coupling import compute_couplings
 from ase_tracegrad.thermal.derivatives import compute_derivatives, orbital_gradients
+from ase_tracegrad.thermal.phonons import compute_force_constants, to_phonopy
 from tests.calculator_cases import EMBEDDED
+from tests.thermal.conftest import Springs
 
 DATA = Path(__file__).parents[1] / "data"
 STEP = 1e-3  # Angstrom, of the displaced crystals that the derivatives are compared with
@@ -73,6 +79,67 @@ def test_rigid_translations_couple_nothing(diamond, derivatives, primitive):
     assert np.abs(np.diagonal(found.cartesian.sum(axis=2)[0, 0], axis1=1, axis2=2)).max() < 1e-3
     assert np.abs(found.modes[0, 0, :3]).max() == 0
     assert np.abs(found.modes[0, 0, 3:]).max() > 0.01
+
+
+def test_phonons_of_other_axes_or_order_are_refused(diamond_atoms, derivatives, primitive):
+    """Their modes would be taken for others, and nobody would see it."""
+    turned = diamond_atoms.copy()
+    turned.rotate(30, "z", rotate_cell=True)
+    swapped, moved = diamond_atoms[[1, 0]], diamond_atoms.copy()
+    swapped.numbers[0] = 14
+    moved.positions[1] += [0.5, 0, 0]
+    for other in (turned, swapped, moved):
+        phonons = Phonopy(to_phonopy(other), np.eye(3, dtype=int), primitive_matrix="P")
+        with pytest.raises(ValueError, match="another primitive cell"):
+            compute_couplings(derivatives, primitive, phonons, [[0, 0, 0]], [[0, 0, 0]], [3])
+
+
+# phonopy finds fewer operations in the turned cell than in the primitive one.
+@pytest.mark.filterwarnings("ignore:Warning. Point group symmetries of supercell")
+def test_turned_supercells_give_the_same_elements(hueckel):
+    """Graphene in 5x5 cells, and in 48 cells with axes turned by 30 degrees, whose first one ASE puts away from the origin."""
+    sheet = graphene(a=2.46, vacuum=None)
+    sheet.cell[2], sheet.pbc = [0, 0, 10.0], True
+    phonons = compute_force_constants(sheet, Springs(((1.4203, 28.0), (2.46, 4.0))), (3, 3, 1))
+    sums, found = hueckel.electronic_structure(sheet).sums(), []
+    for supercell in ((5, 5, 1), [[8, 4, 0], [-4, 4, 0], [0, 0, 1]]):
+        derivatives = compute_derivatives(hueckel, sheet, supercell, distance=1e-3)
+        elements = compute_couplings(derivatives, sums, phonons, [[0.13, 0.29, 0]], [[0.21, 0.07, 0]], np.arange(6))
+        found.append(np.abs(elements.cartesian))
+    assert np.abs(found[1] - found[0]).max() < 1e-5 * found[0].max()
+
+
+def test_long_waves_are_strains(hueckel, diamond, diamond_atoms, derivatives, primitive):
+    """At an edge, |<n, k+q| sum_a exp(i q.x_a) dV_a |n, k>| / |q| goes to dE_n / d strain as q goes to 0.
+
+    Elsewhere (e_m - e_n) <m|d n> comes to it, which vanishes with the velocity (F. S. Khan, P. B. Allen, Phys. Rev. B 29, 3341
+    (1984)).
+    """
+    edge, small, band = np.array([[0.5, 0.5, 0.5]]), 1e-4, 0
+    q = diamond_atoms.cell.array @ [0.01, 0, 0] / (2 * np.pi)
+    found = compute_couplings(derivatives, primitive, diamond, edge, [q], [band])
+    phases = np.exp(2j * np.pi * diamond_atoms.get_scaled_positions(wrap=False) @ q)
+    energies = []
+    for sign in (1, -1):
+        strained = diamond_atoms.copy()
+        strained.set_cell(diamond_atoms.cell.array * [1 + sign * small, 1, 1], scale_atoms=True)
+        energies.append(hueckel.electronic_structure(strained).energies(edge)[0, band])
+    strain = (energies[0] - energies[1]) / (2 * small)
+    assert abs(phases @ found.cartesian[0, 0, :, 0, 0, 0]) / 0.01 == pytest.approx(abs(strain), rel=1e-3)
+
+
+def test_equivalent_waves_couple_alike(diamond, diamond_atoms, derivatives, primitive):
+    """|g|^2 of k and q that the space group turns into each other, and of k + q, -q, with the bands exchanged."""
+    group = find_space_group(Structure.from_atoms(diamond_atoms))
+    k, q, bands = np.array([0.13, 0.29, 0.41]), np.array([0.21, 0.07, 0.35]), np.arange(8)
+
+    def square(kpt, wave):
+        return np.abs(compute_couplings(derivatives, primitive, diamond, [kpt], [wave], bands).modes[0, 0]) ** 2
+
+    expected = square(k, q)
+    for turn in group.reciprocal_rotations[[7, 30]]:
+        assert square(turn @ k, turn @ q) == pytest.approx(expected, abs=1e-4 * expected.max())
+    assert square(k + q, -q) == pytest.approx(expected.transpose(0, 2, 1), abs=1e-9 * expected.max())
 
 
 def test_splitting_of_folded_bands(hueckel, diamond, diamond_atoms, derivatives, primitive):

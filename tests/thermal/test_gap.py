@@ -17,6 +17,8 @@ from ase_tracegrad.thermal.result import GAPS, ThermalGap
 from ase_tracegrad.thermal.snapshots import SnapshotError
 from ase_tracegrad.thermal.spectral import compute_spectral_functions
 
+EDGES = ("vbm", "cbm", "direct vbm", "direct cbm")
+
 pytestmark = pytest.mark.filterwarnings("ignore::ase_tracegrad.thermal.gap.SpreadEdgeWarning")
 
 
@@ -148,8 +150,8 @@ def make_result(temperatures, gaps) -> ThermalGap:
     noise = np.array([1e-3, 1e-3, -1e-3, -1e-3])
     energies = np.zeros((len(temperatures), 4, 4))
     energies[:, :, 1] = energies[:, :, 3] = np.asarray(gaps)[:, None] + noise
-    static, names = np.array([0, 2.0, 0, 2.0]), ("vbm", "cbm", "direct vbm", "direct cbm")
-    return ThermalGap(np.array(temperatures, float), names, static, energies, np.ones_like(energies), "monte-carlo")
+    static = np.array([0, 2.0, 0, 2.0])
+    return ThermalGap(np.array(temperatures, float), EDGES, static, energies, np.ones_like(energies), "monte-carlo")
 
 
 def test_fits_find_their_own_formulas():
@@ -170,6 +172,24 @@ def test_fits_that_the_gaps_do_not_determine_are_left_out():
     assert not result.fit_bose_einstein().is_determined
     assert result.fits() == []
     assert "Bose-Einstein: not determined by these gaps" in str(result)
+
+
+def test_errors_of_fits_are_those_of_the_pairs():
+    """All temperatures share their random numbers: the points lie on a smooth curve, and the curve is as uncertain as they are."""
+    t, factors = np.array([0.0, 100, 200, 300, 400]), np.random.default_rng(0).normal(1.0, 0.3, size=10)
+    with np.errstate(divide="ignore"):
+        gaps = 2.0 - 0.05 * factors * (1 + 2 / np.expm1(400 / t[:, None]))
+    energies = np.zeros((5, 20, 4))
+    energies[:, :, 1] = energies[:, :, 3] = np.repeat(gaps, 2, axis=1)
+    result = ThermalGap(t, EDGES, np.array([0, 2.0, 0, 2.0]), energies, np.zeros_like(energies), "monte-carlo")
+    assert result.fit_varshni().errors["E_0"] == pytest.approx(result.error()[0], rel=0.1)
+    einstein = result.fit_bose_einstein()
+    assert einstein.errors["a"] == pytest.approx(0.05 * factors.std(ddof=1) / np.sqrt(10), rel=0.05)
+    assert einstein.errors["theta"] < 0.1
+    single = ThermalGap(t, EDGES, result.static, energies[:, :2], np.zeros((5, 2, 4)), "monte-carlo")
+    assert np.isnan(single.fit_varshni().errors["E_0"])
+    assert single.fit_varshni().is_determined
+    assert "+-" not in str(single.fit_varshni())
 
 
 def test_standard_errors_count_pairs():

@@ -1,9 +1,12 @@
 """Normal modes of supercells, thermal displacements and special displacements."""
 
+import warnings
+
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from phonopy import Phonopy
 
 from ase_tracegrad.thermal.ensemble import draw_displacements, search_signs
 from ase_tracegrad.thermal.harmonic import HarmonicCrystal
@@ -11,6 +14,7 @@ from ase_tracegrad.thermal.phonons import (
     ImaginaryModesWarning,
     compute_force_constants,
     load_phonons,
+    repeat_primitive,
     save_phonons,
     supercell_matrix,
     to_atoms,
@@ -38,6 +42,32 @@ def test_frequencies_are_those_at_the_folded_q_points(aluminium):
     at_q = aluminium.run_qpoints(q).frequencies.ravel()
     assert all(np.abs(crystal.frequencies - f).min() < 1e-4 for f in at_q)
     assert crystal.frequencies.shape == (9,)
+
+
+def test_translations_stay_if_the_sum_rule_is_broken(aluminium):
+    """As grids of real space break it: 0.4 THz instead of 0 would move the whole crystal farther than any phonon moves an atom."""
+    broken = Phonopy(aluminium.unitcell, aluminium.supercell_matrix, primitive_matrix="P")
+    onsite = 0.02 * np.eye(len(aluminium.supercell))[:, :, None, None] * np.eye(3)
+    expected = HarmonicCrystal.from_phonons(aluminium, (3, 3, 3))
+    for sign in (1, -1):
+        broken.force_constants = aluminium.force_constants + sign * onsite
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ImaginaryModesWarning)
+            crystal = HarmonicCrystal.from_phonons(broken, (3, 3, 3))
+        u = draw_displacements(crystal, 300.0, 3)
+        assert np.abs((u * crystal.supercell.get_masses()[:, None]).sum(axis=1)).max() < 1e-6
+        assert crystal.mean_squares(300.0) == pytest.approx(expected.mean_squares(300.0), rel=0.02, abs=1e-5)
+
+
+def test_isotopes_keep_their_masses(tmp_path):
+    heavy = bulk("Al", a=3.995)
+    heavy.set_masses([4 * heavy.get_masses()[0]])
+    phonons = compute_force_constants(heavy, EMT(), (2, 2, 2))
+    light = compute_force_constants(bulk("Al", a=3.995), EMT(), (2, 2, 2))
+    save_phonons(phonons, tmp_path / "phonopy_params.yaml")
+    crystal = HarmonicCrystal.from_phonons(load_phonons(tmp_path / "phonopy_params.yaml"), (2, 2, 2))
+    frequencies = HarmonicCrystal.from_phonons(light, (2, 2, 2)).frequencies
+    assert crystal.frequencies[3:] == pytest.approx(frequencies[3:] / 2, rel=1e-3)
 
 
 def test_sampled_mean_squares(crystal):
@@ -109,8 +139,6 @@ def test_phonopy_file(aluminium, tmp_path, monkeypatch):
 
 
 def test_phonopy_without_force_constants(aluminium):
-    from phonopy import Phonopy
-
     with pytest.raises(ValueError, match="no force constants"):
         load_phonons(Phonopy(aluminium.unitcell, np.eye(3, dtype=int), primitive_matrix="P"))
 
@@ -119,6 +147,16 @@ def test_phonopy_without_force_constants(aluminium):
 def test_supercells_that_are_none(wrong):
     with pytest.raises(ValueError, match="supercell"):
         supercell_matrix(wrong)
+
+
+@pytest.mark.parametrize("matrix", [(2, 3, 1), [[2, 1, 0], [-1, 1, 0], [0, 0, 1]], [[4, 2, 0], [-2, 2, 0], [0, 0, 1]]])
+def test_the_cell_at_the_origin_is_the_first(diamond_atoms, matrix):
+    matrix = supercell_matrix(matrix)
+    large, cells = repeat_primitive(diamond_atoms, matrix)
+    assert not cells[0].any()
+    assert np.allclose(large.positions[:2], diamond_atoms.positions)
+    assert len(cells) == round(np.linalg.det(matrix))
+    assert large.get_all_distances(mic=True)[np.triu_indices(len(large), 1)].min() > 1.5
 
 
 def test_arguments(crystal):
