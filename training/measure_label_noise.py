@@ -4,7 +4,8 @@
 
 A structure of a packed file is computed anew with the settings stored with it, at several random offsets against the grid ('grid':
 standard deviation of each state over the offsets), and with twice the cutoff and tighter thresholds ('settings': difference
-of the label from it). States below E_F + 3 eV on the stored path, meV; the zero of energy is kept.
+of the label from it). States below E_F + 3 eV on the stored path, meV; the zero of energy is kept. A file that holds others
+is added to.
 """
 
 import argparse
@@ -57,14 +58,10 @@ def main():
     options = parser.parse_args()
     with StoreReader(options.data) as store:
         sample = store[options.structure]
-    result = {
-        "data": options.data.name,
-        "structure": options.structure,
-        "offsets": options.offsets,
-        **measure(sample, options.offsets),
-    }
-    replace_text(options.out, json.dumps(result, indent=1) + "\n")
-    print(result)
+    known = json.loads(options.out.read_text()) if options.out.exists() else {}
+    known[options.structure] = {"data": options.data.name, "offsets": options.offsets, **measure(sample, options.offsets)}
+    replace_text(options.out, json.dumps(known, indent=1) + "\n")
+    print(options.structure, known[options.structure])
 
 
 if __name__ == "__main__":

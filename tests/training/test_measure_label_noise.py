@@ -30,10 +30,12 @@ def test_spread_and_difference_of_known_bands(script, graphene_store, tmp_path, 
         store.add("a", replace(sample, bands=bands(-0.003), info=info))
     monkeypatch.setattr(module, "compute_labels", label)
     out = tmp_path / "noise.json"
+    out.write_text('{"b": {}}')
     arguments = ["measure_label_noise.py", str(tmp_path / "labels.h5"), "--structure", "a", "--offsets", "3", "--out", str(out)]
     monkeypatch.setattr("sys.argv", arguments)
     module.main()
-    result = json.loads(out.read_text())
+    assert json.loads(out.read_text()).keys() == {"a", "b"}
+    result = json.loads(out.read_text())["a"]
     assert result["grid"]["largest_mev"] == pytest.approx(4)  # the state at 9 eV does not count
     assert result["grid"]["rms_mev"] == pytest.approx(np.sqrt((2**2 + 4**2) / 2))
     assert result["settings"]["largest_mev"] == pytest.approx(6)

@@ -15,12 +15,12 @@ def test_counts_and_splits(structures):
     assert Counter((item.name.split("-")[0], item.split) for item in structures) == {
         ("x1", "train"): 4,
         ("x1", "test"): 3,
-        ("2x1x1", "train"): 32,
-        ("2x1x1", "validation"): 4,
-        ("2x1x1", "test"): 4,
-        ("2x2x2", "train"): 12,
-        ("2x2x2", "validation"): 1,
-        ("2x2x2", "test"): 1,
+        ("2x1x1", "train"): 64,
+        ("2x1x1", "validation"): 8,
+        ("2x1x1", "test"): 8,
+        ("2x2x2", "train"): 20,
+        ("2x2x2", "validation"): 2,
+        ("2x2x2", "test"): 2,
     }
 
 
