@@ -1,8 +1,10 @@
 """The command line: what it writes, and one line with exit code 2 for everything wrong."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -313,6 +315,18 @@ def test_a_bug_is_not_dressed_up_as_wrong_input(monkeypatch, here, model_file):
     monkeypatch.setattr(TraceGradCalculator, "band_gap", lambda *_, **__: {}["bug"])
     with pytest.raises(KeyError):
         main(["gap", "sheet.xyz", "-m", model_file])
+
+
+def test_a_database_of_others_stays_as_it_is(tracegrad, here):
+    """ase.io.read would write ASE's tables into it."""
+    with closing(sqlite3.connect("qh9.db")) as connection:
+        connection.execute("create table data (id integer)")
+        connection.commit()
+    before = Path("qh9.db").read_bytes()
+    code, _, err = tracegrad("gap", "qh9.db")
+    assert code == 2
+    assert "qh9.db cannot be read as a structure: ValueError: it is no database of ASE" in err
+    assert Path("qh9.db").read_bytes() == before
 
 
 def test_installed_command(here):

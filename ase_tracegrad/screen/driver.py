@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # A chunk ends at so many structures or atoms: enough that a file is worth its name, few enough that little is lost.
 CHUNK, CHUNK_ATOMS = 100, 5000
+# The first chunks are small, and twice as large after so many each: few structures, too, are shared by the workers and show progress.
+FIRST_CHUNK, DOUBLED_AFTER = 5, 4
 # A chunk whose worker died this often is computed alone, in ever smaller parts, until the structure is found.
 ATTEMPTS = 2
 DIED = "a worker process died on this structure, twice and alone: killed from outside, or out of memory"
@@ -219,15 +221,17 @@ def _make_tasks(entries: Iterator[Entry], settings: ScreenSettings, ledger: Ledg
     """Tasks of the structures that are not done yet."""
     pending: list[tuple[str, Entry]] = []
     atoms, number = 0, ledger.n_shards
+    limit = min(chunk, FIRST_CHUNK)
     for entry in entries:
         identity = identify(entry, settings.fingerprint)
         if not ledger.enter(identity):
             bar.total = bar.total and bar.total - 1
             continue
         size = 0 if entry.atoms is None else len(entry.atoms)
-        if pending and (len(pending) >= chunk or atoms + size > CHUNK_ATOMS):
+        if pending and (len(pending) >= limit or atoms + size > CHUNK_ATOMS):
             yield _make_task(pending, settings, ledger.folder, number)
             pending, atoms, number = [], 0, number + 1
+            limit = min(chunk, FIRST_CHUNK << (number - ledger.n_shards) // DOUBLED_AFTER)
         # Only what defines the structure travels to the workers: no calculator, no arrays of the user.
         pending.append((identity, replace(entry, atoms=_strip(entry.atoms))))
         atoms += size

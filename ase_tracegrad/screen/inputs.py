@@ -164,13 +164,17 @@ def _read_database(file: str, query: str | None) -> Iterator[Entry]:
 
 
 def _open_database(file: str):
-    """ase.db of a file that it wrote: into any other one, a data set of QH9 too, it would write its tables as soon as it reads."""
     from ase.db import connect
 
+    check_database(file)
+    return connect(file, append=True)
+
+
+def check_database(file):
+    """ValueError unless ASE wrote this .db: into any other, a data set of QH9 too, it would write its tables when it reads."""
     with closing(sqlite3.connect(f"{Path(file).absolute().as_uri()}?mode=ro", uri=True)) as connection:
         if not connection.execute("select 1 from sqlite_master where name = 'systems'").fetchone():
             raise ValueError("it is no database of ASE: there is no table 'systems' in it")
-    return connect(file, append=True)
 
 
 def _count(name: str) -> int | None:

@@ -4,7 +4,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from ase import Atoms
 from ase.build import graphene
 from ase.calculators.calculator import InputError
 
@@ -50,6 +52,14 @@ def test_a_second_run_skips_what_is_done(tmp_path, model, sheets, run_here, monk
     assert sorted(row["source"] for row in iterate_rows(tmp_path / "out")) == [f"sheet {n}" for n in range(7)]
     monkeypatch.setattr("ase_tracegrad.screen.driver.compute_chunk", None)  # would be an error if it was called
     assert run_here(sheets(7), model, out=tmp_path / "out").known == 7
+
+
+def test_the_first_chunks_are_small(tmp_path, model, run_here):
+    """So that few structures, too, are shared among the workers; what is killed loses little."""
+    refused = [Atoms("B", cell=[3 + 0.01 * number, 3, 10], pbc=True) for number in range(47)]
+    assert run_here(refused, model, out=tmp_path / "out", chunk=8).failed == 47
+    sizes = [pq.read_metadata(path).num_rows for path in list_shards(tmp_path / "out")]
+    assert sizes == [5, 5, 5, 5, 8, 8, 8, 3]
 
 
 def test_a_structure_that_fails_is_a_row_with_the_reason(tmp_path, model, sheets, run_here):
