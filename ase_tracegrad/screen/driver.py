@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # A chunk ends at so many structures or atoms: enough that a file is worth its name, few enough that little is lost.
 CHUNK, CHUNK_ATOMS = 100, 5000
-# The first chunks are small, and twice as large after so many each: few structures, too, are shared by the workers and show progress.
+# The first chunks are small, and twice as large after so many each: few structures, too, are shared by workers and show progress.
 FIRST_CHUNK, DOUBLED_AFTER = 5, 4
 # A chunk whose worker died this often is computed alone, in ever smaller parts, until the structure is found.
 ATTEMPTS = 2
