@@ -53,7 +53,7 @@ class SqliteRows:
     def _query(self, command: str, values=()) -> list[tuple]:
         try:
             return self._connection.execute(command, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # damaged names come back in SQLite's own messages
             raise FormatError(f"{self.path} is not a readable SQLite database (truncated or damaged): {error}") from error
 
     def sizes(self) -> np.ndarray:

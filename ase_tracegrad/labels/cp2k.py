@@ -2,7 +2,7 @@
 
 GPW with GTH pseudopotentials and MOLOPT Gaussians; CP2K writes the real-space matrices itself
 (KS_CSR_WRITE, S_CSR_WRITE with REAL_SPACE). Its order of orbitals is ours. Its cell index R refers
-to positions wrapped to fractional [-1/2, 1/2); the returned structure carries those positions.
+to positions wrapped to fractional (-1/2, 1/2); the returned structure carries those positions.
 """
 
 import os
@@ -19,10 +19,15 @@ from ..basis import Basis, OrbitalLayout
 from ..blocks import BlockMatrix
 from ..io.cp2k import read_atomic_basis, read_bands, read_real_space_matrix
 from ..io.sample import ReferenceBands, Sample
+from ..overlap import compute_overlap
 from ..structure import Structure
 from ..units import HARTREE
 from .cp2k_input import Cp2kSettings, write_input
 from .errors import LabelError, ScfNotConvergedError
+
+# Rounding decides on which side CP2K puts a coordinate of 1/2: such structures are moved by steps of SHIFT, fractional.
+SHIFT = 1e-3
+SAME_OVERLAP = 1e-4  # CP2K's S and ours differ by 1e-7 where they belong to the same images
 
 
 class Cp2kNotFoundError(LabelError):
@@ -44,10 +49,16 @@ def find_cp2k() -> tuple[str, Path]:
 
 
 def wrap_positions(structure: Structure) -> Structure:
-    """Positions in the image that CP2K's cell index refers to, fractional s - floor(s + 1/2); periodic in all directions."""
+    """Positions in the image that CP2K's cell index refers to, fractional s - floor(s + 1/2); periodic in all directions.
+
+    Where a coordinate lies at 1/2 all atoms are moved together along that axis, until none does.
+    """
     if abs(np.linalg.det(structure.cell)) < 1e-3:
         raise LabelError(f"CP2K needs three cell vectors, with vacuum where there is no period; found\n{structure.cell}")
     fractional = structure.positions @ np.linalg.inv(structure.cell)
+    for axis in fractional.T:
+        moved = (axis + step * SHIFT for step in range(len(axis) + 1))  # each atom forbids one step at most
+        axis[:] = next(trial for trial in moved if np.abs(trial - np.floor(trial) - 0.5).min() > SHIFT / 4)
     fractional -= np.floor(fractional + 0.5)
     return Structure(structure.numbers, fractional @ structure.cell, structure.cell, np.ones(3, dtype=bool))
 
@@ -125,6 +136,13 @@ def _read_output(directory, output, structure, basis, settings, band_kpts) -> Sa
         "total_energy": float(re.findall(r"Total energy:\s+(\S+)", output)[-1]) * HARTREE,
         "settings": asdict(settings),
     }
+    ours = compute_overlap(structure, basis).restricted_to(matrices["S"])
+    largest = np.abs((matrices["S"] - ours).values).max()
+    if not largest < SAME_OVERLAP:
+        raise LabelError(
+            f"CP2K's overlap differs from that of the same orbitals at these positions by up to {largest:.1e}: "
+            f"its cells R are not those of the structure (output in {directory}). Please report this structure"
+        )
     bands = None
     if band_kpts is not None:
         kpts, energies = read_bands(directory / "label.bs")

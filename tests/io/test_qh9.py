@@ -300,6 +300,15 @@ def test_truncated_database(database):
         list(reader)
 
 
+def test_a_schema_that_is_no_text(database):
+    """SQLite quotes it in its message, which Python cannot decode."""
+    content = database.read_bytes()
+    assert b"CREATE TABLE data" in content
+    database.write_bytes(content.replace(b"CREATE TABLE data", b"CREATE \xff\xfeBLE data"))
+    with pytest.raises(FormatError, match="truncated or damaged"):
+        QH9Reader(database)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [

@@ -168,9 +168,47 @@ def test_a_molecule_without_a_cell_is_refused(silent_binary):
         compute_labels(Atoms("C2", positions=[[0, 0, 0], [0, 0, 1.3]]), Cp2kSettings((1, 1, 1)))
 
 
-@pytest.mark.parametrize(("value", "wrapped"), [(0.5, -0.5), (-0.5, -0.5), (0.49, 0.49), (1.7, -0.3), (-0.51, 0.49)])
+@pytest.mark.parametrize(
+    ("value", "wrapped"), [(0.5, -0.499), (-0.5, -0.499), (0.5 - 1e-12, -0.499), (0.49, 0.49), (1.7, -0.3), (-0.51, 0.49)]
+)
 def test_wrapping(value, wrapped):
     structure = Structure([6], [[value * 4, 0, 0]], np.eye(3) * 4, [True, False, False])
     found = cp2k.wrap_positions(structure)
     assert found.positions[0] == pytest.approx([wrapped * 4, 0, 0])
     assert found.pbc.all()
+
+
+def test_coordinates_of_one_half_are_avoided():
+    """CP2K rounds them to one side or the other; all atoms move together, none onto the border."""
+    fractional = np.array([[0.5, 0.1, 0.5], [0.499, 0.6, 0.0], [0.498, -0.2, 0.5]])
+    cell = np.array([[4.0, 0, 0], [-2, 3.5, 0], [0, 0, 12]])
+    found = cp2k.wrap_positions(Structure([6, 6, 6], fractional @ cell, cell, [True] * 3)).positions @ np.linalg.inv(cell)
+    assert np.abs(np.abs(found) - 0.5).min() > 2e-4
+    moved = found - fractional
+    moved -= np.round(moved)
+    assert np.allclose(moved, [0.003, 0, 0.001])
+
+
+@pytest.mark.usefixtures("_binary")
+def test_atoms_at_one_half():
+    """CP2K's cells are those of the structure, as compute_labels checks. In this cell CP2K finds -9.065 beyond its lower end."""
+    sheet = Atoms("C2", positions=[[0, 0, 9.065], [-1.59, 0.918, 9.565]], pbc=True)
+    sheet.cell = [[3.18, 0, 0], [-1.59, 2.75396078, 0], [0, 0, 18.13]]
+    found = compute_labels(sheet, Cp2kSettings(**FAST))
+    assert np.abs((compute_overlap(found.structure, found.basis) - found.overlap).values).max() < 1e-7
+
+
+@pytest.mark.usefixtures("_binary")
+def test_an_overlap_of_other_images_is_refused(atoms, monkeypatch, tmp_path):
+    """The structure moved behind CP2K's back by a lattice vector of one atom."""
+    wrap = cp2k.wrap_positions
+
+    def elsewhere(structure):
+        found = wrap(structure)
+        positions = found.positions.copy()
+        positions[1] += structure.cell[0]
+        return Structure(found.numbers, positions, found.cell, found.pbc)
+
+    monkeypatch.setattr(cp2k, "wrap_positions", elsewhere)
+    with pytest.raises(LabelError, match="its cells R are not those of the structure"):
+        compute_labels(atoms, Cp2kSettings(**FAST), directory=tmp_path / "run")
