@@ -8,6 +8,10 @@ import typer
 PICTURES = (".png", ".pdf", ".svg")
 Structure = Annotated[str, typer.Argument(metavar="STRUCTURE", help="Any file ASE reads; 'file@3' picks a frame.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path of a checkpoint.")]
+CrystalModel = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Name or path; default: the embedded one for crystals of these elements, or graphene-pbe."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA if there is one.")]
 Dtype = Annotated[str, typer.Option(help="Precision of the network: float32 or float64.")]
 
@@ -71,14 +75,23 @@ def read_structure(name: str):
     return found[0]
 
 
-def attach(structure: str, model: str, device: str | None, dtype: str, kpts: str | None):
+def attach(structure: str, model: str | None, device: str | None, dtype: str, kpts: str | None):
     """The structure with a calculator on it; ``kpts`` becomes the mesh of everything, the Fermi level included."""
     parameters = {} if kpts is None else dict.fromkeys(("kpts", "fermi_kpts"), parse_kpts(kpts))
     atoms = read_structure(structure)
     from .calculator import TraceGradCalculator
 
+    model = model or choose_model(atoms)
     atoms.calc = TraceGradCalculator(model, device=device, dtype=dtype, **parameters)
     return atoms
+
+
+def choose_model(atoms) -> str:
+    """The embedded model for a crystal of these elements; graphene-pbe, which refuses what it does not know, for all else."""
+    from .nn.checkpoint_header import choose_embedded
+
+    default = "graphene-pbe"
+    return choose_embedded(atoms.numbers.tolist(), default) if atoms.pbc.any() else default
 
 
 def parse_kpts(text: str):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import Device, Dtype, Model, Structure, attach, check_folder, check_grouping, check_picture, parse_window
+from .arguments import CrystalModel, Device, Dtype, Structure, attach, check_folder, check_grouping, check_picture, parse_window
 from .replace_file import replace_file, replace_text
 from .save_picture import load_plots, save_picture
 
@@ -22,7 +22,7 @@ Window = Annotated[str, typer.Option(help="Lowest and highest energy in the pict
 @band_app.command()
 def bands(
     structure: Structure,
-    model: Model = "graphene-pbe",
+    model: CrystalModel = None,
     path: Annotated[str | None, typer.Option(help="Special points such as GMKG, or seekpath; default: the lattice's path.")] = None,
     npoints: Annotated[int, typer.Option(min=1, help="About how many k-points on the path.")] = 200,
     kpts: Kpts = None,
@@ -56,7 +56,7 @@ def bands(
 @band_app.command()
 def dos(
     structure: Structure,
-    model: Model = "graphene-pbe",
+    model: CrystalModel = None,
     kpts: Kpts = None,
     width: Width = None,
     out: Annotated[Path, typer.Option(help="Picture (.png, .pdf, .svg); the numbers go beside it as .json.")] = Path("dos.png"),
@@ -89,7 +89,7 @@ def dos(
 @band_app.command()
 def gap(
     structure: Structure,
-    model: Model = "graphene-pbe",
+    model: CrystalModel = None,
     kpts: Kpts = None,
     out: Annotated[Path | None, typer.Option(help="Also write the numbers as json.")] = None,
     device: Device = None,
@@ -112,7 +112,7 @@ def gap(
 @band_app.command()
 def symmetry(
     structure: Structure,
-    model: Model = "graphene-pbe",
+    model: CrystalModel = None,
     tolerance: Annotated[float, typer.Option(min=0.0, help="How far atoms may be from their images, Angstrom.")] = 1e-4,
     device: Device = None,
     dtype: Dtype = "float32",

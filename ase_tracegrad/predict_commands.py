@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .arguments import CommandError, Device, Dtype, Model, Structure, check_folder, name_structures, read_structure
+from .arguments import (
+    CommandError,
+    CrystalModel,
+    Device,
+    Dtype,
+    Model,
+    Structure,
+    check_folder,
+    choose_model,
+    name_structures,
+    read_structure,
+)
 
 if TYPE_CHECKING:
     from .io.sample import Sample
@@ -46,14 +57,14 @@ def predict(
 
 
 @predict_app.command()
-def info(structure: Structure, model: Model = "graphene-pbe", device: Device = None, dtype: Dtype = "float32"):
+def info(structure: Structure, model: CrystalModel = None, device: Device = None, dtype: Dtype = "float32"):
     """What a model would make of a structure: size, electrons, warnings; and the model card."""
     atoms = read_structure(structure)
     from .nn.domain import UnsupportedStructureError
     from .nn.predictor import load_model
     from .structure import Structure as Checked
 
-    predictor = load_model(model, device=device, dtype=dtype)
+    predictor = load_model(model or choose_model(atoms), device=device, dtype=dtype)
     typer.echo(f"structure: {atoms.get_chemical_formula()}, {len(atoms)} atoms, periodic along {_axes(atoms.pbc)}")
     try:
         reasons = predictor.check(Checked.from_atoms(atoms))

@@ -5,12 +5,23 @@ from typing import Annotated
 
 import typer
 
-from .arguments import CommandError, Device, Dtype, Structure, attach, check_folder, check_grouping, parse_kpts, parse_window
+from .arguments import (
+    CommandError,
+    CrystalModel,
+    Device,
+    Dtype,
+    Structure,
+    attach,
+    check_folder,
+    check_grouping,
+    parse_kpts,
+    parse_window,
+)
 
 
 def report_structure(
     structure: Structure,
-    model: Annotated[str, typer.Option("--model", "-m", help="Name of an embedded model, or path.")] = "graphene-pbe",
+    model: CrystalModel = None,
     path: Annotated[str | None, typer.Option(help="Special points such as GMKG, or seekpath; default: the lattice's path.")] = None,
     npoints: Annotated[int, typer.Option(min=1, help="About how many k-points on the path.")] = 200,
     kpts: Annotated[

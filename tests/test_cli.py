@@ -1,6 +1,7 @@
 """The command line: what it writes, and one line with exit code 2 for everything wrong."""
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk, graphene
+from ase.build import bulk, graphene, molecule, mx2
 from ase.io import read, write
 from ase.io.jsonio import read_json
 from matplotlib.image import imread
@@ -165,6 +166,23 @@ def test_info_on_an_element_that_the_model_does_not_know(tracegrad, here, model_
         assert fact in out
 
 
+@needs_embedded
+def test_the_model_of_a_crystal_is_found_by_its_elements(tracegrad, here):
+    """Without --model; graphene-pbe, as before, for what no model of crystals knows and for what is no crystal."""
+    sulfide = mx2("MoS2", vacuum=5.0)
+    for atoms, expected in (
+        (bulk("Si"), "silicon-pbe"),
+        (sulfide, "mos2-pbe"),
+        (graphene(vacuum=5.0), "graphene-pbe"),
+        (bulk("Ge"), "graphene-pbe"),
+        (molecule("CH4"), "graphene-pbe"),
+    ):
+        write("any.xyz", atoms, format="extxyz")
+        code, out, _ = tracegrad("info", "any.xyz")
+        assert code == 0
+        assert re.search(r"^ +model +(\S+)$", out, re.MULTILINE)[1] == expected
+
+
 def test_models(tracegrad, model_file):
     assert tracegrad("models", "verify", model_file)[:2] == (0, f"{model_file}: ok\n")
     for command in ("info", "show"):
@@ -212,7 +230,7 @@ def write_bad_structures():
     cases["nan"].positions[0, 1] = np.nan
     cases["flat"].cell[:] = 0
     cases["empty"] = sheet[:0]
-    cases["silicon"] = bulk("Si")
+    cases["germanium"] = bulk("Ge")
     for name, atoms in cases.items():
         write(f"{name}.xyz", atoms, format="extxyz")
     write("many.traj", [sheet, sheet])
@@ -224,7 +242,7 @@ def write_bad_structures():
 
 
 WRONG = {
-    "unknown element": (("gap", "silicon.xyz"), "not Si"),
+    "unknown element": (("gap", "germanium.xyz"), "not Ge"),
     "atoms too close": (("bands", "close.xyz"), "0.100 Angstrom apart"),
     "nan position": (("dos", "nan.xyz"), "position of atom 0 is not finite"),
     "no cell": (("gap", "flat.xyz"), "cell vector is zero"),

@@ -46,6 +46,12 @@ def find_embedded(numbers: Iterable[int]) -> list[str]:
     return [name for name in available_models() if wanted <= set(read_header(find_model(name))[0].elements)]
 
 
+def choose_embedded(numbers: Iterable[int], default: str) -> str:
+    """The one embedded model of crystals that knows all these atomic numbers; ``default`` if there is none, or more."""
+    found = [name for name in find_embedded(numbers) if not read_header(find_model(name))[2].of_molecules]
+    return found[0] if len(found) == 1 else default
+
+
 @contextmanager
 def open_model(path, framework: str) -> Iterator[safe_open]:
     """The open safetensors file, its tensors in a framework, 'pt' or 'np'; CheckpointError if it is damaged."""

@@ -181,6 +181,11 @@ class NetworkConfig:
     tracegrad: TraceGradConfig = field(default_factory=TraceGradConfig)
     harmose: HarmoSEConfig = field(default_factory=HarmoSEConfig)
 
+    @property
+    def of_molecules(self) -> bool:
+        """Whether the model takes molecules alone."""
+        return self.reference != "none" or self.overlap_floor > 0
+
     def __post_init__(self):
         if self.backbone not in BACKBONES:
             raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, found {self.backbone!r}")

@@ -67,7 +67,7 @@ class Predictor:
     @property
     def of_molecules(self) -> bool:
         """Whether the model takes molecules alone."""
-        return self.network.config.reference != "none" or self.network.config.overlap_floor > 0
+        return self.network.config.of_molecules
 
     @property
     def equivariance(self) -> str:
