@@ -1,6 +1,7 @@
 """A quacc recipe: the gap of each structure as a job of a workflow (pip install quacc).
 
-Jobs run here, one after the other; after `quacc set WORKFLOW_ENGINE parsl` (or dask, prefect, redun, jobflow) on that engine.
+Run as a script, the jobs run here, one after the other. After `quacc set WORKFLOW_ENGINE jobflow` (or parsl, dask, prefect, redun) the functions
+make jobs of that engine, and it runs them: `jobflow.run_locally(strained_gaps_flow(atoms, strains))`.
 """
 
 from ase import Atoms
