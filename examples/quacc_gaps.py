@@ -1,7 +1,7 @@
 """A quacc recipe: the gap of each structure as a job of a workflow (pip install quacc).
 
-Run as a script, the jobs run here, one after the other. After `quacc set WORKFLOW_ENGINE jobflow` (or parsl, dask, prefect, redun) the functions
-make jobs of that engine, and it runs them: `jobflow.run_locally(strained_gaps_flow(atoms, strains))`.
+Run as a script, the jobs run here, one after the other. After `quacc set WORKFLOW_ENGINE jobflow` (or parsl, dask, prefect,
+redun) the functions make jobs of that engine, and it runs them: `jobflow.run_locally(strained_gaps_flow(atoms, strains))`.
 """
 
 from ase import Atoms
