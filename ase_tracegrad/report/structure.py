@@ -1,7 +1,7 @@
 """Report of one structure: what it looks like, its bands, density of states and gap, and how far to trust them."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,9 @@ from ..electronic.gap import BandGap
 from ..electronic.kmesh import describe_kpt
 from ..electronic.symmetry import SymmetryReport
 from ..kpoints import dos_mesh
+from ..nn.trust import read_trust
 from ..plot.labels import find_zero
+from ..screen.uncertainty import Uncertainty
 from ..structure import Structure
 from ..warn import warn_caller
 from .atoms import describe_atoms
@@ -77,7 +79,7 @@ def collect_structure_report(atoms, options: ReportOptions) -> tuple[dict, BandG
     width, mesh = (0.0 if atoms.pbc.any() else LEVEL_WIDTH), options.kpts if options.kpts is not None else dos_mesh(atoms)
     parts = calc.projected_dos(grid, by=options.by, method="loewdin", width=width, kpts=mesh, atoms=atoms)
     symmetry = calc.symmetry_report(atoms=atoms) if options.symmetry else None
-    card = calc.predictor.card
+    card, estimate = calc.predictor.card, _estimate_error(calc.predictor, structure)
     data = {
         "atoms": describe_atoms(atoms, structure.dispersive),
         "zone": describe_zone(bands.path, structure.dispersive),
@@ -87,7 +89,8 @@ def collect_structure_report(atoms, options: ReportOptions) -> tuple[dict, BandG
         "gap": {"kind": gap.kind, "rows": _list_gap(gap)},
         "symmetry": None if symmetry is None else _describe_symmetry(symmetry),
         "trust": {
-            "reasons": calc.predictor.check(Structure.from_atoms(atoms)),
+            "reasons": calc.predictor.check(Structure.from_atoms(atoms)) + estimate.pop("reasons", []),
+            "estimate": estimate,
             "warnings": [],
             "described": bool(card.domain.get("pairs")),
         },
@@ -95,6 +98,17 @@ def collect_structure_report(atoms, options: ReportOptions) -> tuple[dict, BandG
         "settings": _list_settings(calc, options, mesh, width, len(bands.path.kpts)),
     }
     return data, gap
+
+
+def _estimate_error(predictor, structure) -> dict:
+    """Columns of a screening on the distance from the training in the network's features; empty if the model does not tell it."""
+    path, sample = getattr(predictor, "path", None), structure.sample
+    trust = None if path is None else read_trust(path)
+    if trust is None:
+        return {}
+    _, (scalars,) = predictor.predict_described([sample.structure], [sample.overlap])
+    described = replace(sample, info={**sample.info, "scalars": scalars})
+    return Uncertainty(predictor, [], trust).estimate(sample.structure, described, {}) | {"farthest": trust.farthest}
 
 
 def _list_facts(atoms, structure, gap: BandGap, fermi_level: float, symmetry: SymmetryReport | None) -> list[list[str]]:

@@ -76,13 +76,17 @@ function drawZone(zone) {
     make("figcaption", {}, "The path of the bands is the thick line."), makeDetails("Special points as a table", table));
 }
 
-function drawTrust({ reasons, warnings, described }, card) {
+function drawTrust({ reasons, warnings, described, estimate }, card) {
   const note = (text, kind) => make("p", { class: "note" + kind }, text);
   const inside = "Every element, distance and surrounding of an atom here lies within the range of the training data.";
   const unknown = "The model carries no description of its training data: nothing says whether this structure is like them.";
   const notes = reasons.map((reason) => note(`Unlike the training data: ${reason}`, " warning"));
   if (!reasons.length) notes.push(described ? note(inside, "") : note(unknown, " warning"));
   notes.push(...warnings.map((text) => note(text, " warning")));
+  if (estimate.feature_distance !== undefined) {
+    notes.push(make("p", {}, `Mean error of the elements of H, expected from the distance to the training in the network's features: ${writeNumber(estimate.h_uncertainty, 2)} meV ` +
+      `(distance ${writeNumber(estimate.feature_distance, 2)}, at most ${writeNumber(estimate.farthest, 2)} in training).`));
+  }
   const errors = card.errors.map((row) => row[2]).filter((value) => value !== null);
   if (errors.length) notes.push(make("p", {}, `On structures it never saw, the model deviates from DFT by ${writeNumber(Math.min(...errors), 1)} to ${writeNumber(Math.max(...errors), 1)} meV ` +
     `(${card.columns[1]}, by test set). Outside of the range of its training nothing is known.`));

@@ -2,13 +2,18 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.calculators.calculator import InputError
 
+from ase_tracegrad import TraceGradCalculator
 from ase_tracegrad.report.bands import describe_bands
 from ase_tracegrad.report.structure import ReportOptions, write_structure_report
+from ase_tracegrad.screen import RunOptions, iterate_rows, screen
+from tests.calculator_cases import needs_embedded
 from tests.report.conftest import EVIL
 
 
@@ -188,6 +193,23 @@ def test_a_molecule_has_levels(browser, methane_page):
     summaries = browser.run("[...document.querySelectorAll('summary')].map((element) => element.textContent)")
     assert "Degeneracies of the levels" in summaries
     assert not any("special points" in text for text in summaries)
+
+
+@needs_embedded
+def test_the_error_expected_from_the_features(browser, tmp_path):
+    """That of a screening's row, for models with a trust file."""
+    atoms = bulk("Si", a=5.6)
+    atoms.calc = TraceGradCalculator("silicon-pbe", kpts=(4, 4, 4))
+    write_structure_report(atoms, tmp_path / "report.html", options=ReportOptions("GX", 10, symmetry=False))
+    browser.open(tmp_path / "report.html")
+    assert browser.errors == []
+    (text,) = browser.run(
+        "[...document.querySelectorAll('p')].map((p) => p.textContent).filter((text) => text.includes('features'))"
+    )
+    screen([atoms], "silicon-pbe", out=tmp_path / "rows", executor=ThreadPoolExecutor(1), run=RunOptions(progress=False))
+    (row,) = iterate_rows(tmp_path / "rows")
+    found = [float(number) for number in re.findall(r"\d+\.\d+", text)]
+    assert found[:2] == pytest.approx([row["h_uncertainty"], row["feature_distance"]], abs=0.01)
 
 
 def test_a_failed_report_leaves_no_file(silicon, tmp_path):
