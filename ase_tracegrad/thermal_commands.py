@@ -170,7 +170,8 @@ def _find_format(out: Path) -> str:
         kind = "extxyz" if out.suffix == ".xyz" else filetype(str(out), read=False)
     except UnknownFileTypeError:
         kind = ""
-    if kind not in ioformats or not ioformats[kind].can_write or ioformats[kind].single:
+    # Databases of ASE are known by their names, and ours ends in .part until it is whole.
+    if kind not in ioformats or not ioformats[kind].can_write or ioformats[kind].single or kind in ("db", "json"):
         raise CommandError(f"--out {out}: expected a format of ASE that holds several structures, such as .xyz or .traj")
     return kind
 

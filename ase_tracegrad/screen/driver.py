@@ -231,7 +231,8 @@ def _make_tasks(entries: Iterator[Entry], settings: ScreenSettings, ledger: Ledg
         if pending and (len(pending) >= limit or atoms + size > CHUNK_ATOMS):
             yield _make_task(pending, settings, ledger.folder, number)
             pending, atoms, number = [], 0, number + 1
-            limit = min(chunk, FIRST_CHUNK << (number - ledger.n_shards) // DOUBLED_AFTER)
+            if (number - ledger.n_shards) % DOUBLED_AFTER == 0:
+                limit = min(chunk, 2 * limit)
         # Only what defines the structure travels to the workers: no calculator, no arrays of the user.
         pending.append((identity, replace(entry, atoms=_strip(entry.atoms))))
         atoms += size
