@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Angstrom; searches for neighbours overflow, and end the process, at some higher powers of ten.
+FARTHEST = 1e6
+
 
 class StructureError(ValueError):
     """A structure that no calculation can start from."""
@@ -32,6 +35,12 @@ class Structure:
         bad = np.nonzero(~np.isfinite(self.positions).all(axis=1))[0]
         if len(bad):
             raise StructureError(f"position of atom {bad[0]} is not finite: {self.positions[bad[0]]}; check the structure file")
+        far = np.nonzero(np.abs(self.positions).max(axis=1) > FARTHEST)[0]
+        if len(far):
+            raise StructureError(
+                f"atom {far[0]} lies at {self.positions[far[0]]} Angstrom, more than {FARTHEST:g} from the origin: "
+                "check the structure file"
+            )
         if not np.isfinite(self.cell).all():
             raise StructureError(f"the cell is not finite:\n{self.cell}")
         for axis in np.nonzero(self.pbc)[0]:

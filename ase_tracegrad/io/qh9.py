@@ -61,7 +61,7 @@ def parse_record(place: str, form: str, row: dict) -> QH9Record:
         positions = positions * PYSCF_BOHR
     size = known.layout(numbers).total
     fock = _decode(place, "Ham", row["Ham"], np.float64, (size, size))
-    if not (np.isfinite(positions).all() and np.isfinite(fock).all()):
+    if not (np.isfinite(positions).all() and (np.abs(fock) < np.finfo(float).max / HARTREE).all()):
         raise FormatError(f"{place}: positions or matrix elements are not finite")
     asymmetry = np.abs(fock - fock.T).max()
     if asymmetry > LARGEST_ASYMMETRY:
@@ -100,13 +100,13 @@ def _decode(place: str, name: str, blob, dtype, shape: tuple[int, ...]) -> np.nd
 def make_sample(record: QH9Record, basis: Basis) -> Sample:
     """The record as a Sample: one cell, not periodic, H on all pairs, S from the basis."""
     n = len(record.numbers)
-    structure = Structure(record.numbers, record.positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
     layout = basis.layout(record.numbers)
     info = record.facts | {"code": "PySCF", "xc": basis.xc, "charge": 0, "n_electrons": float(record.numbers.sum())}
     hamiltonian = molecule_matrix(layout, HARTREE * record.fock)
     try:
+        structure = Structure(record.numbers, record.positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
         overlap = compute_overlap(structure, basis)
-    except ValueError as error:  # atoms that lie on each other
+    except ValueError as error:  # atoms that lie on each other, or very far away
         raise FormatError(f"molecule {info['id']} of {n} atoms: {error}") from error
     return Sample(structure, basis, hamiltonian, overlap, info)
 

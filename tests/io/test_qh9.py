@@ -318,6 +318,8 @@ def test_a_schema_that_is_no_text(database):
         ("N", 0, "N must be the number of atoms"),
         ("pos", np.zeros((3, 3), np.float32).tobytes(), "pos must hold 72 bytes"),
         ("pos", np.full((3, 3), np.nan).tobytes(), "not finite"),
+        ("pos", np.diag([1e200, 1.0, 2.0]).tobytes(), "more than 1e\\+06 from the origin"),
+        ("Ham", np.diag(np.full(24, 1e308)).tobytes(), "not finite"),
         ("pos", np.zeros((3, 3)).tobytes(), r"molecule 0 of 3 atoms: .*0\.000 Angstrom apart"),
         ("Ham", np.zeros((23, 23)).tobytes(), "Ham must hold 4608 bytes"),
         ("Ham", np.full((24, 24), np.inf).tobytes(), "not finite"),
