@@ -27,10 +27,10 @@ def read_structures(name: str) -> list:
         raise CommandError(f"no structure file {file}")
     from ase.io import read  # seconds on a cold disk: not for a misspelt name
 
-    from .screen.inputs import check_database
-
     try:
         if file.suffix == ".db":
+            from .screen.inputs import check_database
+
             check_database(file)
         found = read(name)
     except Exception as error:

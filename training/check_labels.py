@@ -8,14 +8,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+from label_rules import ABOVE_FERMI
 from tqdm.auto import tqdm
 
 from ase_tracegrad import compute_bands, compute_overlap
 from ase_tracegrad.io.sample import Sample
 from ase_tracegrad.io.store import StoreReader, content_hash
 from ase_tracegrad.replace_file import replace_text
-
-ABOVE_FERMI = 3.0  # eV
 
 
 def compare(sample: Sample, every: int) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 GOLDEN_PATH_POINTS = 12
+ABOVE_FERMI = 3.0  # eV; states up to here count when bands are compared, as in tracegrad evaluate
 HEXAGONAL = np.array([[0, 0, 0], [0.5, 0, 0], [1 / 3, 1 / 3, 0], [0, 0, 0]])  # G-M-K-G of a hexagonal (sheared) cell
 FACE_CENTRED = np.array([[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0.5], [0.375, 0.375, 0.75]])  # L-G-X-K of a (sheared) primitive cell
 Entry = TypeVar("Entry")

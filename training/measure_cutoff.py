@@ -10,12 +10,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from label_rules import ABOVE_FERMI
 
 from ase_tracegrad import compute_bands
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.replace_file import replace_text
-
-WINDOW = 3.0  # eV above the Fermi level
 
 
 def shift_bands(sample, cutoff: float) -> np.ndarray:
@@ -25,27 +24,25 @@ def shift_bands(sample, cutoff: float) -> np.ndarray:
     near = hamiltonian.distances(sample.structure.positions, sample.structure.cell) < cutoff
     whole = compute_bands(hamiltonian, sample.overlap, kpts)
     cut = compute_bands(hamiltonian.cut(near), sample.overlap, kpts)
-    return 1000 * (cut - whole)[whole < sample.info["fermi_level"] + WINDOW]
+    return 1000 * (cut - whole)[whole < sample.info["fermi_level"] + ABOVE_FERMI]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="a packed file or a folder of finished labels")
+    parser.add_argument("data", type=Path, help="a packed file")
     parser.add_argument("--cutoffs", type=float, nargs="+", required=True, help="Angstrom")
     parser.add_argument("--limit", type=int, default=6, help="structures, the first of the file")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    files = sorted(options.data.glob("*.h5")) if options.data.is_dir() else [options.data]
     result: dict = {"data": options.data.name, "structures": [], "cutoffs": {str(cutoff): [] for cutoff in options.cutoffs}}
-    for file in files:
-        with StoreReader(file) as store:
-            for name in store.names[: max(options.limit - len(result["structures"]), 0)]:
-                result["structures"].append(name)
-                for cutoff in options.cutoffs:
-                    moved = shift_bands(store[name], cutoff)
-                    row = {"rms_mev": float(np.sqrt((moved**2).mean())), "largest_mev": float(np.abs(moved).max())}
-                    result["cutoffs"][str(cutoff)].append(row)
-                    print(name, cutoff, row, flush=True)
+    with StoreReader(options.data) as store:
+        for name in store.names[: options.limit]:
+            result["structures"].append(name)
+            for cutoff in options.cutoffs:
+                moved = shift_bands(store[name], cutoff)
+                row = {"rms_mev": float(np.sqrt((moved**2).mean())), "largest_mev": float(np.abs(moved).max())}
+                result["cutoffs"][str(cutoff)].append(row)
+                print(name, cutoff, row, flush=True)
     replace_text(options.out, json.dumps(result, indent=1) + "\n")
 
 

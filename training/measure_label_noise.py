@@ -14,13 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from label_rules import ABOVE_FERMI
 
 from ase_tracegrad.io.sample import Sample
 from ase_tracegrad.io.store import StoreReader
 from ase_tracegrad.labels.cp2k import Cp2kSettings, compute_labels
 from ase_tracegrad.replace_file import replace_text
-
-ABOVE_FERMI = 3.0  # eV
 
 
 def compute_bands_again(sample: Sample, settings: Cp2kSettings, offset=(0.0, 0.0, 0.0)) -> np.ndarray:
