@@ -94,6 +94,7 @@ DAMAGE = {
     "no line 'Mesh": lambda t: t.replace("Mesh", "Grid"),
     "has 600 values, Mesh announces 801": lambda t: "\n".join(t.splitlines()[: 13 + 2 + 150]),
     r"announces the functions .*, the file holds \[\(0, 0\), \(0, 1\)\]": lambda t: "Type".join(t.split("Type")[:3]),
+    r"announces the functions \[2147483648, ": lambda t: re.sub(r"(Number of Sorbital-->\s+)\S+", r"\g<1>2147483648", t),
     "could not convert": lambda t: t.replace("e-01", "x-01", 1),
     "a radial grid must": lambda t: re.sub(r"dr .*", "dr 0.0", t),
 }
